@@ -1,0 +1,30 @@
+"""Weighbridge: what is in a quantized checkpoint, whether a runtime will read it right, and the one that it would."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "open": ("weighbridge.api", "open"),
+    "Model": ("weighbridge.api", "Model"),
+    "to_torch": ("weighbridge.api", "to_torch"),
+    "WeighbridgeError": ("weighbridge.errors", "WeighbridgeError"),
+    "Refused": ("weighbridge.errors", "Refused"),
+}
+
+__all__ = ["Model", "Refused", "WeighbridgeError", "__version__", "open", "to_torch"]
+
+if TYPE_CHECKING:
+    from weighbridge.api import Model, open, to_torch
+    from weighbridge.errors import Refused, WeighbridgeError
+
+
+def __getattr__(name: str) -> Any:
+    """Importing the package does nothing; each name is loaded when it is first asked for."""
+    if name in _LAZY:
+        module, attribute = _LAZY[name]
+        return getattr(import_module(module), attribute)
+    raise AttributeError(f"module 'weighbridge' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Bytes at rest: headers, index, sources, the sharded writer and the manifest."""

@@ -1,0 +1,1 @@
+"""Number formats of quantized weights: the codec is the specification, the kernels are the same, fast."""

@@ -1,0 +1,1 @@
+"""Explicit vectors for x86 with AVX2."""

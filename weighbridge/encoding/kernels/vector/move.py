@@ -1,0 +1,1 @@
+from ..portable.move import move  # noqa: F401

@@ -1,0 +1,58 @@
+"""One exception root. Every message has four parts: what, where, the numbers that disagree, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding that stops a job.
+
+    `code` is a stable kebab-case word (what `--allow` takes), `message` says what is wrong and
+    holds the numbers that disagree, `where` names file, tensor and axis, `hint` the next step.
+    """
+
+    code: str
+    message: str
+    where: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.message}"
+
+
+class WeighbridgeError(Exception):
+    """Root of all errors that a user can cause. `exit_code` is what the command line returns."""
+
+    exit_code = 2
+
+    def __init__(self, code: str, message: str, where: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.problems: tuple[Problem, ...] = (Problem(code, message, where, hint),)
+
+    @property
+    def first(self) -> Problem:
+        return self.problems[0]
+
+    def __str__(self) -> str:
+        return "\n".join(str(p) for p in self.problems)
+
+
+class Refused(WeighbridgeError):
+    """The job did not start (or did not finish) for one or more stated reasons."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        listed = tuple(problems)
+        first = listed[0]
+        super().__init__(first.code, first.message, first.where, first.hint)
+        self.problems = listed
+
+
+class Usage(WeighbridgeError):
+    """An option or an argument cannot be read as given."""
+
+    def __init__(self, message: str, where: str = "", hint: str = "") -> None:
+        super().__init__("usage", message, where, hint)

@@ -1,0 +1,166 @@
+"""The notation of layouts: a stored tensor as rectangles of logical weights.
+
+Every operation (swap, join, stack, spread, cut) only moves rectangles, so it is an index map: it reads
+in both directions, it is the same for a weight and for its scale grid, and a plan between two layouts is
+the intersection of their rectangles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from weighbridge.encoding.scheme import Encoding
+from weighbridge.models.inventory import Weight
+
+
+class Part(NamedTuple):
+    """A rectangle of a logical weight and where it lies in a stored tensor.
+
+    (`row`, `col`) and (`rows`, `cols`) are in the logical axes [out, in]; (`lead`, `at_row`, `at_col`) is
+    its corner in the stored axes [lead, rows, columns]. `turned`: the stored axes are [in, out].
+    """
+
+    weight: str
+    row: int
+    col: int
+    rows: int
+    cols: int
+    lead: int
+    at_row: int
+    at_col: int
+    turned: bool
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """(rows, columns) in the stored axes."""
+        return (self.cols, self.rows) if self.turned else (self.rows, self.cols)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A stored tensor's axes [lead, rows, cols] and the rectangles in it. Elements under no rectangle are zero."""
+
+    lead: int
+    rows: int
+    cols: int
+    parts: tuple[Part, ...]
+    stacked: bool = False
+    vector: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape as stored: vectors have one axis, stacks three."""
+        if self.vector:
+            return (self.cols,)
+        return (self.lead, self.rows, self.cols) if self.stacked else (self.rows, self.cols)
+
+    def swap(self) -> Placement:
+        """Exchange the last two axes."""
+        parts = tuple(p._replace(at_row=p.at_col, at_col=p.at_row, turned=not p.turned) for p in self.parts)
+        return replace(self, rows=self.cols, cols=self.rows, parts=parts)
+
+    def take(self, axis: int, ranges: Sequence[tuple[int, int, int]], size: int) -> Placement:
+        """A new axis of `size`, filled from (start, stop) of the old one at a new place; the rest is zero.
+
+        `axis` is 0 for rows, 1 for columns; `ranges` holds (start, stop, new start).
+        """
+        parts = tuple(moved for p in self.parts for r in ranges if (moved := _clip(p, axis, *r)) is not None)
+        return replace(self, rows=size, parts=parts) if axis == 0 else replace(self, cols=size, parts=parts)
+
+    def spread(self, axis: int, unit: int, slots: Sequence[int | None]) -> Placement:
+        """Put unit `slots[k]` of the old axis (a head, say) at unit k of the new one; None leaves zeros."""
+        ranges: list[tuple[int, int, int]] = []
+        for place, old in enumerate(slots):
+            if old is None:
+                continue
+            start, at = old * unit, place * unit
+            if ranges and ranges[-1][1] == start and ranges[-1][2] + (ranges[-1][1] - ranges[-1][0]) == at:
+                ranges[-1] = (ranges[-1][0], start + unit, ranges[-1][2])
+            else:
+                ranges.append((start, start + unit, at))
+        return self.take(axis, ranges, unit * len(slots))
+
+    def cut(self, axis: int, index: int, ways: int, stride: int = 1) -> Placement:
+        """What part `index` of `ways` gets: of each of `stride` equal sections, its share, one behind the other."""
+        length = self.rows if axis == 0 else self.cols
+        chunk = length // (ways * stride)
+        ranges = [(s * (length // stride) + index * chunk, s * (length // stride) + (index + 1) * chunk, s * chunk)
+                  for s in range(stride)]
+        return self.take(axis, ranges, chunk * stride)
+
+
+def whole(weight: Weight) -> Placement:
+    """A logical weight stored as it is."""
+    rows, cols = weight.shape
+    return Placement(1, rows, cols, (Part(weight.name, 0, 0, rows, cols, 0, 0, 0, False),), vector=weight.vector)
+
+
+def join(axis: int, *members: Placement) -> Placement:
+    """Members one behind the other along rows (0) or columns (1)."""
+    parts: list[Part] = []
+    offset = 0
+    for member in members:
+        field = "at_row" if axis == 0 else "at_col"
+        parts += [p._replace(**{field: getattr(p, field) + offset}) for p in member.parts]
+        offset += member.rows if axis == 0 else member.cols
+    first = members[0]
+    return replace(first, parts=tuple(parts), rows=offset if axis == 0 else first.rows, cols=offset if axis == 1 else first.cols)
+
+
+def stack(members: Iterable[Placement]) -> Placement:
+    """Members behind one another along a new first axis."""
+    listed = list(members)
+    parts = tuple(p._replace(lead=index) for index, member in enumerate(listed) for p in member.parts)
+    return replace(listed[0], lead=len(listed), parts=parts, stacked=True)
+
+
+def _clip(part: Part, axis: int, start: int, stop: int, at: int) -> Part | None:
+    """The piece of `part` inside [start, stop) of a stored axis, moved to begin at `at` + its distance from `start`."""
+    corner = part.at_row if axis == 0 else part.at_col
+    length = part.extent[axis]
+    low, high = max(corner, start), min(corner + length, stop)
+    if low >= high:
+        return None
+    shift, place, size = low - corner, at + low - start, high - low
+    part = part._replace(at_row=place) if axis == 0 else part._replace(at_col=place)
+    if (axis == 0) != part.turned:
+        return part._replace(row=part.row + shift, rows=size)
+    return part._replace(col=part.col + shift, cols=size)
+
+
+class Stored(NamedTuple):
+    """One stored weight with its scale: names, file, rectangles and encoding.
+
+    The weight's name is `stem + suffix`, the scale's `stem + scale_suffix`. `encoding` None means "as the
+    source has it". `scale_slots` (one case: NxD pads o_proj's weight at load but not its scale) gives the
+    column of the stored scale for each block column, `scale_cols` its width. `constant` makes a tensor of
+    int32 values that belongs to no weight.
+    """
+
+    stem: str
+    suffix: str
+    scale_suffix: str
+    file: str
+    placement: Placement
+    encoding: Encoding | None
+    scale_slots: tuple[int, ...] | None = None
+    scale_cols: int = 0
+    constant: tuple[int, ...] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.stem + self.suffix
+
+    @property
+    def scale_name(self) -> str:
+        return self.stem + self.scale_suffix
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.placement.shape
+
+    def scale_shape(self, encoding: Encoding) -> tuple[int, ...]:
+        grid = encoding.grid(self.shape)
+        return (*grid[:-1], self.scale_cols) if self.scale_slots else grid

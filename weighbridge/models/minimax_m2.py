@@ -1,0 +1,100 @@
+"""MiniMax-M2, M2.1, M2.5 and M2.7 (`MiniMaxM2ForCausalLM`).
+
+Source: transformers 5.23 `models/minimax_m2/modular_minimax_m2.py` and the headers of the published
+checkpoints: q/k norms run over all heads at once (6144 and 1024 values), the router and its bias are
+float32, there is no shared expert and no MTP tensor although the config promises three modules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.models.inventory import Inventory, Sizes, Weight
+
+
+class _Collector:
+    """Adds weights under a logical and a published prefix."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, Weight] = {}
+        self.prefix, self.published = "", ""
+
+    def at(self, prefix: str, published: str) -> None:
+        self.prefix, self.published = prefix, published
+
+    def matrix(self, name: str, published: str, shape: tuple[int, int], axes: tuple[str, str], role: str, linear: bool) -> None:
+        full = self.prefix + name
+        self.weights[full] = Weight(full, f"{self.published}{published}.weight", shape, axes, role, linear, False)
+
+    def vector(self, name: str, published: str, size: int, axis: str, role: str) -> None:
+        full = self.prefix + name
+        self.weights[full] = Weight(full, self.published + published, (1, size), (axis,), role, False, True)
+
+
+def inventory(config: dict[str, Any]) -> Inventory:
+    """Every logical weight, named `layers.{l}.attn.q`, `layers.{l}.moe.experts.{e}.gate`, …"""
+    sizes = _sizes(config)
+    hidden, vocab = sizes["hidden"], sizes["vocab"]
+    into = _Collector()
+    into.matrix("embed", "model.embed_tokens", (vocab, hidden), ("vocab", "hidden"), "embedding", False)
+    for layer in range(sizes["layers"]):
+        into.at(f"layers.{layer}.", f"model.layers.{layer}.")
+        _attention(into, sizes)
+        into.at(f"layers.{layer}.moe.", f"model.layers.{layer}.block_sparse_moe.")
+        _experts(into, sizes)
+    into.at("", "")
+    into.vector("norm", "model.norm.weight", hidden, "hidden", "norms")
+    into.matrix("head", "lm_head", (vocab, hidden), ("vocab", "hidden"), "lm_head", False)
+    promised = ("mtp",) if config.get("use_mtp") and config.get("num_mtp_modules") else ()
+    return Inventory("minimax_m2", sizes, into.weights, promised)
+
+
+def _sizes(config: dict[str, Any]) -> dict[str, int]:
+    read = Sizes(config)
+    sizes = {
+        "hidden": read.positive("hidden_size"),
+        "layers": read.positive("num_hidden_layers", most=4096),
+        "heads": read.positive("num_attention_heads", most=65536),
+        "kv_heads": read.positive("num_key_value_heads", most=65536),
+        "head_dim": read.positive("head_dim", 128, most=65536),
+        "inter": read.positive("intermediate_size"),
+        "experts": read.positive("num_local_experts", most=65536),
+        "top_k": read.positive("num_experts_per_tok", most=65536),
+        "vocab": read.positive("vocab_size"),
+    }
+    read.require(sizes["heads"] % sizes["kv_heads"] == 0, "num_key_value_heads",
+                 f"{sizes['heads']} query heads cannot be shared by {sizes['kv_heads']} key/value heads")
+    read.require(sizes["top_k"] <= sizes["experts"], "num_experts_per_tok",
+                 f"{sizes['top_k']} experts per token, the model has {sizes['experts']}")
+    read.require(sizes["layers"] * sizes["experts"] <= 1 << 20, "num_local_experts",
+                 f"{sizes['layers']} layers x {sizes['experts']} experts is no model that exists")
+    read.require(not config.get("tie_word_embeddings"), "tie_word_embeddings", "is true; this family has a head of its own")
+    read.require(not config.get("shared_intermediate_size"), "shared_intermediate_size", "is not 0; this family has no shared expert")
+    read.done()
+    return sizes
+
+
+def _attention(into: _Collector, sizes: dict[str, int]) -> None:
+    hidden = sizes["hidden"]
+    query = sizes["heads"] * sizes["head_dim"]
+    key = sizes["kv_heads"] * sizes["head_dim"]
+    heads, kv_heads = "heads*head_dim", "kv_heads*head_dim"
+    into.vector("input_norm", "input_layernorm.weight", hidden, "hidden", "norms")
+    into.vector("post_norm", "post_attention_layernorm.weight", hidden, "hidden", "norms")
+    into.matrix("attn.q", "self_attn.q_proj", (query, hidden), (heads, "hidden"), "attention.q", True)
+    into.matrix("attn.k", "self_attn.k_proj", (key, hidden), (kv_heads, "hidden"), "attention.k", True)
+    into.matrix("attn.v", "self_attn.v_proj", (key, hidden), (kv_heads, "hidden"), "attention.v", True)
+    into.matrix("attn.o", "self_attn.o_proj", (hidden, query), ("hidden", heads), "attention.o", True)
+    into.vector("attn.q_norm", "self_attn.q_norm.weight", query, heads, "norms")
+    into.vector("attn.k_norm", "self_attn.k_norm.weight", key, kv_heads, "norms")
+
+
+def _experts(into: _Collector, sizes: dict[str, int]) -> None:
+    hidden, inter = sizes["hidden"], sizes["inter"]
+    into.matrix("router", "gate", (sizes["experts"], hidden), ("experts", "hidden"), "router", False)
+    into.vector("router_bias", "e_score_correction_bias", sizes["experts"], "experts", "router.bias")
+    for expert in range(sizes["experts"]):
+        name, published = f"experts.{expert}.", f"experts.{expert}."
+        into.matrix(name + "gate", published + "w1", (inter, hidden), ("inter", "hidden"), "experts.gate", True)
+        into.matrix(name + "up", published + "w3", (inter, hidden), ("inter", "hidden"), "experts.up", True)
+        into.matrix(name + "down", published + "w2", (hidden, inter), ("hidden", "inter"), "experts.down", True)

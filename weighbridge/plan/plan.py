@@ -1,0 +1,247 @@
+"""The plan: which rectangle goes where and how, before anything is read or written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import msgspec
+
+from weighbridge import __version__
+from weighbridge.encoding.scheme import Encoding
+from weighbridge.errors import Problem, Refused
+from weighbridge.layouts import layout as layout_module
+from weighbridge.layouts.options import Options
+from weighbridge.layouts.placement import Part, Stored
+from weighbridge.models.inventory import Inventory
+from weighbridge.plan.bind import Bound, Source
+from weighbridge.plan.cover import Fragment, cover, nests
+from weighbridge.plan.steps import Step, choose
+
+
+class Piece(NamedTuple):
+    """A rectangle of a destination tensor and the source rectangles that make it.
+
+    `part` says where it lies (stored axes) and what it is (logical axes). A direct step has one fragment of
+    the same logical rectangle; a step that makes new scales has all fragments of the whole blocks around it.
+    """
+
+    part: Part
+    step: Step
+    fragments: tuple[Fragment, ...]
+
+
+class Target(NamedTuple):
+    """One destination tensor with everything that goes into it."""
+
+    stored: Stored
+    encoding: Encoding
+    pieces: tuple[Piece, ...]
+
+    @property
+    def weight_bytes(self) -> int:
+        return _product(self.stored.shape) * self.encoding.itemsize
+
+    @property
+    def scale_bytes(self) -> int:
+        if not self.encoding.quantized:
+            return 0
+        return _product(self.stored.scale_shape(self.encoding)) * self.encoding.scale_itemsize
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A source, a destination layout and every piece between them."""
+
+    source: Source
+    layout: str
+    options: Options
+    targets: list[Target]
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def inventory(self) -> Inventory:
+        return self.source.inventory
+
+    @cached_property
+    def files(self) -> dict[str, list[Target]]:
+        """Targets by file, in the order in which files are written."""
+        grouped: dict[str, list[Target]] = {}
+        for target in self.targets:
+            grouped.setdefault(target.stored.file, []).append(target)
+        return grouped
+
+    @property
+    def pieces(self) -> int:
+        return sum(len(t.pieces) for t in self.targets)
+
+    @cached_property
+    def bytes_written(self) -> int:
+        return sum(t.weight_bytes + t.scale_bytes for t in self.targets)
+
+    @cached_property
+    def bytes_read(self) -> int:
+        """Bytes of the source that pieces touch, each as often as a piece touches it."""
+        sizes = [b.encoding.itemsize for b in self.source.bound]
+        weights = sum(f.lrows * f.lcols * sizes[f.source] for t in self.targets for p in t.pieces for f in p.fragments)
+        return weights + sum(b.scale.nbytes for b in self.source.bound if b.scale is not None)
+
+    @property
+    def scales(self) -> int:
+        """Scale tensors of the source that the plan reads."""
+        return self.source.scales
+
+    @cached_property
+    def steps(self) -> Counter[str]:
+        """How many destination tensors take each step."""
+        return Counter(step.name for t in self.targets for step in {p.step for p in t.pieces})
+
+    @cached_property
+    def lossy(self) -> list[dict[str, Any]]:
+        """Lossy steps, with the number of destination tensors and the bound that each must keep."""
+        found: dict[str, dict[str, Any]] = {}
+        for target in self.targets:
+            for step in {p.step for p in target.pieces if p.step.lossy}:
+                row = found.setdefault(step.name, {"step": step.name, "count": 0, "bound": step.bound, "says": step.says})
+                row["count"] += 1
+        return list(found.values())
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the work: same source headers, layout, options and tool give the same digest."""
+        what = [self.source.checkpoint.digest, self.layout, self.options.asdict(), __version__]
+        return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
+
+    def refuse(self) -> None:
+        """Raise all problems that the user has not allowed."""
+        left = [p for p in self.problems if p.code not in self.options.allow]
+        if left:
+            raise Refused(left)
+
+
+def make_plan(source: Source, layout: str, options: Options) -> Plan:
+    """Resolve a destination layout against a source. Problems are in the plan; `Plan.refuse` raises them."""
+    module = layout_module(layout)
+    if not options.scale_dtype and layout == "hf-fp8":
+        options = replace(options, scale_dtype=_own_scale_dtype(source))
+    problems = source.problems + module.requires(source.inventory, options)
+    if any(p.code in ("ragged", "parallel", "reciprocal", "block-grid") and p.code not in options.allow for p in problems):
+        return Plan(source, layout, options, [], problems)
+    resolver = _Resolver(source, options)
+    targets = [resolver.target(s) for s in module.stored(source.inventory, options)]
+    known = {p.where for p in problems}
+    problems = problems + [p for p in resolver.problems if p.where not in known]
+    return Plan(source, layout, options, targets, _without_echo(problems))
+
+
+def _own_scale_dtype(source: Source) -> str:
+    return next((b.scale.dtype for b in source.bound if b.scale is not None and b.scale.dtype in ("F32", "BF16")), "F32")
+
+
+def _without_echo(problems: list[Problem]) -> list[Problem]:
+    """A weight that could not be bound is reported once, not again by each destination that lacks it."""
+    bound_to = [p for p in problems if p.code != "uncovered"]
+    return bound_to or problems
+
+
+class _Resolver:
+    """Turns stored destination tensors into targets, one after the other."""
+
+    def __init__(self, source: Source, options: Options) -> None:
+        self.source, self.options = source, options
+        self.problems: list[Problem] = []
+        self.holders: dict[str, list[tuple[int, Part]]] = {}
+        for number, bound in enumerate(source.bound):
+            for part in bound.stored.placement.parts:
+                self.holders.setdefault(part.weight, []).append((number, part))
+        stated = source.checkpoint.manifest.get("options")
+        self.halved = isinstance(stated, dict) and stated.get("scale_rule") == "halve" and source.layout.startswith("neuron")
+        self.steps: dict[tuple[Encoding, Encoding, bool], Step | None] = {}
+
+    def target(self, stored: Stored) -> Target:
+        encoding = stored.encoding or self._own_encoding(stored)
+        pieces = [piece for part in stored.placement.parts for piece in self._pieces(stored, part, encoding)]
+        return Target(stored, encoding, tuple(pieces))
+
+    def _own_encoding(self, stored: Stored) -> Encoding:
+        """What "as the source has it" means: the plain dtype of the weight there."""
+        for part in stored.placement.parts:
+            for number, _ in self.holders.get(part.weight, ()):
+                own = self.source.bound[number].encoding
+                return own if not own.quantized else Encoding("BF16")
+        return Encoding("BF16")
+
+    def _pieces(self, stored: Stored, part: Part, encoding: Encoding) -> list[Piece]:
+        rect = (part.row, part.col, part.rows, part.cols)
+        fragments, left = cover(rect, self.holders.get(part.weight, []))
+        if left:
+            row, col, rows, cols = left[0]
+            self.problems.append(Problem("uncovered", f"rows {row}..{row + rows - 1}, columns {col}..{col + cols - 1} of {part.weight} "
+                                         "are in no source tensor", stored.name, "the checkpoint is not complete"))
+            return []
+        out = []
+        for fragment in fragments:
+            step = self._step(part, encoding, fragment)
+            if step is None:
+                source = self.source.bound[fragment.source]
+                self.problems.append(Problem("no-step", f"no way from {source.encoding.describe()} to {encoding.describe()}", stored.name))
+                return []
+            if encoding.quantized and step.name in ("requantize", "quantize"):
+                return [self._block_piece(part, encoding, step)]
+            out.append(Piece(_narrow(part, fragment), step, (fragment,)))
+        return out
+
+    def _step(self, part: Part, encoding: Encoding, fragment: Fragment) -> Step | None:
+        source = self.source.bound[fragment.source].encoding
+        nested = source.quantized and encoding.quantized and _nested(part, encoding, fragment, source)
+        key = (source, encoding, nested)
+        if key not in self.steps:
+            self.steps[key] = choose(source, encoding, self.options, nested, self.halved)
+        return self.steps[key]
+
+    def _block_piece(self, part: Part, encoding: Encoding, step: Step) -> Piece:
+        """New scales are made over whole blocks of the logical weight, so that a cut does not change them."""
+        rows, cols = self.source.inventory[part.weight].shape
+        high, wide = encoding.block[::-1] if part.turned else encoding.block  # type: ignore[index]
+        row, col = part.row // high * high, part.col // wide * wide
+        end = min(rows, -(-(part.row + part.rows) // high) * high)
+        edge = min(cols, -(-(part.col + part.cols) // wide) * wide)
+        fragments, left = cover((row, col, end - row, edge - col), self.holders[part.weight])
+        if left:
+            self.problems.append(Problem("uncovered", f"a block of {part.weight} reaches over what the source holds", part.weight))
+        return Piece(part, step, tuple(fragments))
+
+
+def _narrow(part: Part, fragment: Fragment) -> Part:
+    """The part of `part` that one fragment fills."""
+    if (fragment.lrow, fragment.lcol, fragment.lrows, fragment.lcols) == (part.row, part.col, part.rows, part.cols):
+        return part
+    down, right = fragment.lrow - part.row, fragment.lcol - part.col
+    if part.turned:
+        down, right = right, down
+    return part._replace(row=fragment.lrow, col=fragment.lcol, rows=fragment.lrows, cols=fragment.lcols,
+                         at_row=part.at_row + down, at_col=part.at_col + right)
+
+
+def _nested(part: Part, encoding: Encoding, fragment: Fragment, source: Encoding) -> bool:
+    """Whether every destination block of the piece lies in one source block (then scales can be kept)."""
+    assert encoding.block and source.block
+    piece = _narrow(part, fragment)
+    turned = part.turned != fragment.turned
+    own = source.block[::-1] if turned else source.block
+    corner = (fragment.col, fragment.row) if turned else (fragment.row, fragment.col)
+    return all(nests(own[axis], encoding.block[axis], corner[axis] - at, at, piece.extent[axis])
+               for axis, at in enumerate((piece.at_row, piece.at_col)))
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
+
+
+__all__ = ["Bound", "Piece", "Plan", "Target", "make_plan"]

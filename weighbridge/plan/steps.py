@@ -1,0 +1,95 @@
+"""How a value gets from one encoding to another, and what each way costs in exactness."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from weighbridge.encoding.scheme import Encoding, is_code
+from weighbridge.layouts.options import Options
+
+
+class Step(NamedTuple):
+    """One re-encoding. A copied value a' of a keeps |a' - a| <= max(relative * |a|, absolute * its scale)."""
+
+    name: str
+    lossy: bool
+    relative: float
+    absolute: float
+    says: str
+
+    @property
+    def bound(self) -> str:
+        if not self.lossy:
+            return "exact"
+        if self.name == "reciprocal":
+            return "none: the values are wrong"
+        terms = []
+        if self.relative:
+            terms.append(f"{self.relative:.4g} * |value|")
+        if self.absolute:
+            terms.append(f"{self.absolute:.4g} * scale")
+        return "|error| <= " + (f"max({', '.join(terms)})" if len(terms) > 1 else terms[0])
+
+
+_BF16 = 2.0**-9  # half a unit of the last of 8 significant bits
+_E4M3 = 2.0**-4  # half a unit of the last of 4 significant bits
+_TINY = 2.0**-10  # half the spacing of E4M3's subnormals, 2^-9, times the block's scale
+
+COPY = Step("copy", False, 0.0, 0.0, "bytes as they are")
+WIDEN = Step("widen", False, 0.0, 0.0, "to a wider float, exact")
+HALVE = Step("halve", True, 0.0, _TINY, "codes halved, scales doubled; only the 16 odd codes below 0x10 round")
+DOUBLE = Step("double", False, 0.0, 0.0, "codes doubled, scales halved: the way back of halving")
+DECODE = Step("decode", True, _BF16, 0.0, "code x scale, rounded once to BF16")
+DECODE32 = Step("decode", False, 0.0, 0.0, "code x scale in F32")
+ROUND = Step("round", True, _BF16, 0.0, "rounded to BF16")
+REQUANTIZE = Step("requantize", True, _E4M3, _TINY, "decoded to F32, new scales amax/peak, rounded to nearest even")
+QUANTIZE = Step("quantize", True, _E4M3, _TINY, "scale amax/peak for each block, rounded to nearest even")
+LEGACY = Step("legacy-448-240", True, _E4M3 * (1 + 2.0**-3), _TINY, "codes divided by 448/240 through BF16 and rounded again, scales times 448/240")
+RECIPROCAL = Step("reciprocal", True, float("inf"), 0.0, "codes as they are, scale replaced by its reciprocal: what the first notes said")
+SCALE_BF16 = Step("round-scales", True, _BF16, 0.0, "codes as they are, scales rounded to BF16")
+
+STEPS = {s.name: s for s in (COPY, WIDEN, HALVE, DOUBLE, DECODE, ROUND, REQUANTIZE, QUANTIZE, LEGACY, RECIPROCAL, SCALE_BF16)}
+
+
+def choose(source: Encoding, target: Encoding, options: Options, nested: bool, halved: bool) -> Step | None:
+    """The step from `source` to `target`, or None where there is none.
+
+    `nested`: every block of the target lies in one block of the source, so scales can be kept. `halved`:
+    the source's manifest says that its codes were halved on the way here, so doubling is the way back.
+    """
+    if not source.quantized and not target.quantized:
+        return _between_floats(source.dtype, target.dtype)
+    if not target.quantized:
+        return {"BF16": DECODE, "F32": DECODE32}.get(target.dtype)
+    if not source.quantized:
+        return QUANTIZE if source.dtype in ("BF16", "F32") else None
+    if source.dtype != "F8_E4M3" or target.dtype != "F8_E4M3":
+        return None
+    return _between_codes(source, target, options, nested, halved)
+
+
+def _between_floats(source: str, target: str) -> Step | None:
+    if source == target:
+        return COPY
+    return {("F32", "BF16"): ROUND, ("BF16", "F32"): WIDEN}.get((source, target))
+
+
+def _between_codes(source: Encoding, target: Encoding, options: Options, nested: bool, halved: bool) -> Step:
+    if source.peak > target.peak:
+        if options.scale_rule == "reciprocal" and nested:
+            return RECIPROCAL
+        if options.scale_rule == "legacy-448-240" and nested:
+            return LEGACY
+        return HALVE if nested else REQUANTIZE
+    if source.peak < target.peak and halved:
+        return DOUBLE
+    if not nested:
+        return REQUANTIZE
+    return SCALE_BF16 if source.scale_dtype == "F32" and target.scale_dtype == "BF16" else COPY
+
+
+def bound_of(target: Encoding, scaled_down: bool = False) -> tuple[float, float]:
+    """(relative, absolute) error that correct rounding into `target` can make; see `Step`."""
+    if is_code(target.dtype) and target.quantized:
+        return LEGACY.relative, LEGACY.absolute
+    return (_BF16, 0.0) if target.dtype == "BF16" else (0.0, 0.0)

@@ -1,0 +1,1 @@
+"""One file per reader: how it matches, fuses, cuts and is configured."""

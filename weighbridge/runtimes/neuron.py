@@ -1,0 +1,189 @@
+"""AWS Neuron's NxD Inference: heads, parallel sizes and configuration for MiniMax-M2.
+
+Read in NxD 2.29 and NxDI's `contrib/MiniMax-M2` branch. Rule numbers (R14, R37, …) are those of
+docs/neuron.md, which lists condition, message and place in the reader's source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from weighbridge.errors import Problem
+
+Sizes = dict[str, int]
+LARGEST_TP = 64  # NeuronCores of one trn2.48xlarge as NxD counts them
+
+ENVIRONMENT = {"XLA_HANDLE_SPECIAL_SCALAR": "1", "UNSAFE_FP8FNCAST": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """Degrees of one run: `tp` ranks in all; experts cut `moe_ep` ways by number and `moe_tp` ways by width."""
+
+    tp: int
+    moe_tp: int
+    moe_ep: int
+    batch: int
+
+
+def query_heads(sizes: Sizes, tp: int) -> int:
+    """Query heads after padding (NxD parallel_layers/pad.py: round up to a multiple of TP)."""
+    return -(-sizes["heads"] // tp) * tp
+
+
+def kv_heads(sizes: Sizes, tp: int) -> int:
+    """Key/value heads after replication (gqa.py `get_shardable_head_counts`)."""
+    own = sizes["kv_heads"]
+    return tp if own < tp or own % tp else own
+
+
+def query_slots(sizes: Sizes, tp: int) -> list[int | None]:
+    """Which query head lies in each padded slot: after each group of heads its share of zero heads (gqa.py)."""
+    groups, heads = sizes["kv_heads"], sizes["heads"]
+    size, zeros = heads // groups, (query_heads(sizes, tp) - heads) // groups
+    slots: list[int | None] = []
+    for group in range(groups):
+        slots += [group * size + j for j in range(size)]
+        slots += [None] * zeros
+    return slots
+
+
+def kv_slots(sizes: Sizes, tp: int) -> list[int | None]:
+    """Which key/value head each rank's slot holds: every head repeated as often as needed, in order."""
+    repeats = kv_heads(sizes, tp) // sizes["kv_heads"]
+    return [head for head in range(sizes["kv_heads"]) for _ in range(repeats)]
+
+
+def attention_problems(sizes: Sizes, tp: int) -> list[Problem]:
+    """Rules on TP alone: heads (R14), and sizes that NxD cuts without padding (R28)."""
+    problems = []
+    own, padded = sizes["kv_heads"], query_heads(sizes, tp)
+    if kv_heads(sizes, tp) % own or (kv_heads(sizes, tp) != own and tp % own):
+        problems.append(_parallel("R14", f"TP {tp} is no multiple of {own} key/value heads, so they cannot be replicated",
+                                  "num_key_value_heads", "tp", sizes))
+    elif (padded - sizes["heads"]) % own:
+        problems.append(_parallel("R14", f"{padded - sizes['heads']} zero heads cannot be shared out to {own} groups",
+                                  "num_attention_heads", "tp", sizes))
+    elif own == sizes["heads"] and padded != own:
+        problems.append(_parallel("R14", f"{own} heads without groups need padding to {padded}, which pads at the end",
+                                  "num_attention_heads", "tp", sizes))
+    for key, name in (("vocab", "vocab_size"), ("hidden", "hidden_size")):
+        if sizes[key] % tp:
+            problems.append(_parallel("R28", f"{name} {sizes[key]} is not divisible by TP {tp}", name, "tp", sizes))
+    return problems
+
+
+def expert_problems(sizes: Sizes, p: Parallel, block: int | None) -> list[Problem]:
+    """Rules on the experts' degrees; `block` is the scale block along the intermediate axis, if there is one."""
+    problems = []
+    experts, inter = sizes["experts"], sizes["inter"]
+    if p.moe_tp * p.moe_ep != p.tp:
+        problems.append(_parallel("R31/R32", f"moe_tp {p.moe_tp} x moe_ep {p.moe_ep} = {p.moe_tp * p.moe_ep}, TP is {p.tp}; "
+                                  "a smaller product counts experts twice, without a message", "moe_tp_degree", "moe", sizes, p.tp))
+    if experts % p.moe_ep:
+        problems.append(_parallel("R28", f"{experts} experts are not divisible by moe_ep {p.moe_ep}", "moe_ep_degree", "moe", sizes, p.tp))
+    width = inter // p.moe_tp
+    if inter % p.moe_tp:
+        problems.append(_parallel("R28", f"expert width {inter} is not divisible by moe_tp {p.moe_tp}", "moe_tp_degree", "moe", sizes, p.tp))
+    elif block and width % block:
+        problems.append(_parallel("R40", f"expert width {inter}/{p.moe_tp} = {width} rows per rank, the block is {block}: a rank would "
+                                  "read another block's scale, without a message", "moe_tp_degree", "moe", sizes, p.tp, block))
+    if p.moe_ep > 1 and p.batch and p.batch * sizes["top_k"] < experts:
+        problems.append(Problem("parallel", f"R42: batch {p.batch} x {sizes['top_k']} experts per token < {experts} experts; token "
+                                "generation with expert parallelism is refused", "neuron_config: batch_size",
+                                f"use --batch {-(-experts // sizes['top_k'])} or more"))
+    return problems
+
+
+def pairs(sizes: Sizes, tp: int, block: int | None) -> list[tuple[int, int]]:
+    """All (moe_tp, moe_ep) that the rules allow for `tp`, best first: whole experts, at least two on each rank (R37, R39)."""
+    found = []
+    for moe_tp in range(1, tp + 1):
+        if tp % moe_tp == 0 and not expert_problems(sizes, Parallel(tp, moe_tp, tp // moe_tp, 0), block):
+            found.append((moe_tp, tp // moe_tp))
+    return sorted(found, key=lambda pair: (sizes["experts"] // pair[1] < 2, pair[0]))
+
+
+def tp_sizes(sizes: Sizes, block: int | None) -> list[int]:
+    """All TP degrees up to 64 that attention, vocabulary and experts allow."""
+    return [tp for tp in range(1, LARGEST_TP + 1) if not attention_problems(sizes, tp) and pairs(sizes, tp, block)]
+
+
+def choose(sizes: Sizes, block: int | None, tp: int = 0, moe_tp: int = 0, moe_ep: int = 0, batch: int = 0) -> tuple[Parallel, list[Problem]]:
+    """Fill the degrees that the user left open, and check those that were given."""
+    if not tp:
+        good = tp_sizes(sizes, block)
+        whole = [t for t in good if pairs(sizes, t, block)[0][0] == 1 and sizes["experts"] // pairs(sizes, t, block)[0][1] >= 2]
+        tp = max(whole or good or [1])
+    if not moe_tp and not moe_ep:
+        moe_tp, moe_ep = (pairs(sizes, tp, block) or [(1, tp)])[0]
+    elif not moe_tp:
+        moe_tp = max(1, tp // moe_ep)
+    elif not moe_ep:
+        moe_ep = max(1, tp // moe_tp)
+    least = -(-sizes["experts"] // sizes["top_k"]) if moe_ep > 1 else 1
+    parallel = Parallel(tp, moe_tp, moe_ep, batch or least)
+    return parallel, attention_problems(sizes, tp) + expert_problems(sizes, parallel, block)
+
+
+def _parallel(rule: str, message: str, key: str, kind: str, sizes: Sizes, tp: int = 0, block: int | None = None) -> Problem:
+    if kind == "tp":
+        good = [t for t in range(1, LARGEST_TP + 1) if not _heads_break(sizes, t)]
+        hint = f"TP that works: {', '.join(map(str, good))}"
+    else:
+        hint = "moe_tp x moe_ep that works at TP {}: {}".format(tp, ", ".join(
+            f"{mt} x {tp // mt}" for mt in range(1, tp + 1)
+            if tp % mt == 0 and sizes["inter"] % mt == 0 and sizes["experts"] % (tp // mt) == 0
+            and (not block or sizes["inter"] // mt % block == 0)) or "none")
+    return Problem("parallel", f"{rule}: {message}", f"neuron_config: {key}", hint)
+
+
+def _heads_break(sizes: Sizes, tp: int) -> bool:
+    own = sizes["kv_heads"]
+    if kv_heads(sizes, tp) != own and tp % own:
+        return True
+    return bool(sizes["vocab"] % tp or sizes["hidden"] % tp or (query_heads(sizes, tp) - sizes["heads"]) % own)
+
+
+def matches(entry: str, module: str) -> bool:
+    """NxD quantization/quantize.py 122: the entry is the module or any substring of its dotted path."""
+    return entry in module
+
+
+def skip_list(candidates: dict[str, bool]) -> list[str]:
+    """Shortest `modules_to_not_convert` for `candidates` (module path -> holds FP8), matched as NxD matches.
+
+    Falls back to whole paths where no short word separates the modules.
+    """
+    unquantized = [m for m, fp8 in candidates.items() if not fp8]
+    quantized = [m for m, fp8 in candidates.items() if fp8]
+    chosen: list[str] = []
+    for word in ("lm_head", "self_attn", "o_proj"):
+        hit = [m for m in unquantized if matches(word, m) and not any(matches(c, m) for c in chosen)]
+        if hit and not any(matches(word, m) for m in quantized):
+            chosen.append(word)
+    return chosen + [m for m in unquantized if not any(matches(c, m) for c in chosen)]
+
+
+def configuration(p: Parallel, *, exact: bool, block: tuple[int, int], skip: list[str], context: int, shards: bool) -> dict[str, Any]:
+    """`neuron_config.json`: settings of NxDI's MoENeuronConfig, spelled as it spells them, and `env`.
+
+    `block` is in stored axes. Negative axes serve 2-D and 3-D weights alike (quantization_layers.py 274), so
+    the exact form needs none of the contrib's patches; [1, 2] needs its 2-D patch for attention (R23).
+    """
+    return {
+        "tp_degree": p.tp, "moe_tp_degree": p.moe_tp, "moe_ep_degree": p.moe_ep, "ep_degree": 1,
+        "batch_size": p.batch, "ctx_batch_size": 1, "tkg_batch_size": p.batch, "is_continuous_batching": True,
+        "seq_len": context, "max_context_length": context,
+        "torch_dtype": "bfloat16", "glu_mlp": True, "fused_qkv": False, "logical_nc_config": 2,
+        "quantized": True, "quantized_checkpoints_path": ".",
+        "quantization_type": "blockwise_symmetric", "quantization_dtype": "f8e4m3",
+        "quantization_block_axis": [-2, -1] if exact else [1, 2], "quantization_block_size": list(block),
+        "quantized_mlp_kernel_enabled": False,
+        "modules_to_not_convert": skip,
+        "blockwise_matmul_config": {"use_shard_on_block_dynamic_while": True, "block_sharding_strategy": "PING_PONG"},
+        "router_config": {"dtype": "float32", "act_fn": "sigmoid"},
+        "save_sharded_checkpoint": True, "skip_sharding": shards,
+        "env": dict(ENVIRONMENT),
+    }
