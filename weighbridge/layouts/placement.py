@@ -66,7 +66,7 @@ class Placement:
 
         `axis` is 0 for rows, 1 for columns; `ranges` holds (start, stop, new start).
         """
-        parts = tuple(moved for p in self.parts for r in ranges if (moved := _clip(p, axis, *r)) is not None)
+        parts = tuple(moved for p in self.parts for r in ranges if (moved := clip(p, axis, *r)) is not None)
         return replace(self, rows=size, parts=parts) if axis == 0 else replace(self, cols=size, parts=parts)
 
     def spread(self, axis: int, unit: int, slots: Sequence[int | None]) -> Placement:
@@ -116,7 +116,7 @@ def stack(members: Iterable[Placement]) -> Placement:
     return replace(listed[0], lead=len(listed), parts=parts, stacked=True)
 
 
-def _clip(part: Part, axis: int, start: int, stop: int, at: int) -> Part | None:
+def clip(part: Part, axis: int, start: int, stop: int, at: int) -> Part | None:
     """The piece of `part` inside [start, stop) of a stored axis, moved to begin at `at` + its distance from `start`."""
     corner = part.at_row if axis == 0 else part.at_col
     length = part.extent[axis]

@@ -158,8 +158,9 @@ class _Resolver:
             for part in bound.stored.placement.parts:
                 self.holders.setdefault(part.weight, []).append((number, part))
         stated = source.checkpoint.manifest.get("options")
-        self.halved = isinstance(stated, dict) and stated.get("scale_rule") == "halve" and source.layout.startswith("neuron")
-        self.steps: dict[tuple[Encoding, Encoding, bool], Step | None] = {}
+        self.stated = stated if isinstance(stated, dict) else {}
+        self.halved = self.stated.get("scale_rule") == "halve" and source.layout.startswith("neuron")
+        self.steps: dict[tuple[Encoding, Encoding, bool, bool], Step | None] = {}
 
     def target(self, stored: Stored) -> Target:
         encoding = stored.encoding or self._own_encoding(stored)
@@ -195,11 +196,14 @@ class _Resolver:
         return out
 
     def _step(self, part: Part, encoding: Encoding, fragment: Fragment) -> Step | None:
-        source = self.source.bound[fragment.source].encoding
+        bound = self.source.bound[fragment.source]
+        source = bound.encoding
         nested = source.quantized and encoding.quantized and _nested(part, encoding, fragment, source)
-        key = (source, encoding, nested)
+        # Attention that was requantized per row was not halved; only its exact form has a way back.
+        halved = self.halved and (bound.stored.placement.stacked or self.stated.get("attention") == "exact")
+        key = (source, encoding, nested, halved)
         if key not in self.steps:
-            self.steps[key] = choose(source, encoding, self.options, nested, self.halved)
+            self.steps[key] = choose(source, encoding, self.options, nested, halved)
         return self.steps[key]
 
     def _block_piece(self, part: Part, encoding: Encoding, step: Step) -> Piece:

@@ -13,7 +13,7 @@ from numba import types
 
 from ..memory import inner, kernel, load_f32, store_u8
 from ..portable.decode import SIGNATURE, TWO_120, code_to_f32, f32_to_bf16, load_scale, row_to_bf16, row_to_f32
-from .lanes import BYTE, HALF, LONG, REAL, WORD, step
+from .lanes import BYTE, HALF, LONG, REAL, WORD, fence, step
 
 LANES = 32
 TABLE = 32  # bytes: 16 low halves, then 16 high halves
@@ -75,11 +75,6 @@ def f32_stream_step(code, src, first, second, dst):
     for k, result in enumerate(f32_results(code, codes, first, second)):
         code.stream(dst, result, 32 * k)
     return nan_codes(code, codes)
-
-
-@step(types.void)
-def fence(code):
-    code.fence()
 
 
 @inner

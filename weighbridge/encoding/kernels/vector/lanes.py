@@ -8,13 +8,16 @@ makes `double_codes(src, dst)` callable in a numba loop. The first argument writ
 are LLVM values. Addresses are int64, and need no alignment unless a store is nontemporal.
 """
 
+import inspect
+
 from llvmlite import ir
+from numba import types
 from numba.extending import intrinsic
 
 from ..memory import BYTE, HALF, REAL, WORD
 
 LONG = ir.IntType(64)
-__all__ = ["BYTE", "HALF", "WORD", "LONG", "REAL", "Code", "Lanes", "step"]
+__all__ = ["BYTE", "HALF", "WORD", "LONG", "REAL", "Code", "Lanes", "fence", "step"]
 
 
 def step(result, *arguments):
@@ -29,6 +32,7 @@ def step(result, *arguments):
             return result(*arguments), codegen
 
         typing.__name__, typing.__doc__ = write.__name__, write.__doc__
+        typing.__signature__ = inspect.signature(write)  # numba needs a name for each argument
         return intrinsic(typing)
 
     return decorate
@@ -102,9 +106,13 @@ class Lanes:
         """Integers are unsigned. With a NaN nothing is below."""
         return self._compare("<", other)
 
+    def above(self, other):
+        return self._compare(">", other)
+
     def choose(self, yes, no):
-        """Where this comparison holds `yes`, else `no`."""
+        """Where this comparison holds `yes`, else `no`; one of them may be a number."""
         yes = yes if isinstance(yes, Lanes) else no.new(no.constant(yes))
+        no = no if isinstance(no, Lanes) else yes.new(yes.constant(no))
         return self.new(self.builder.select(self.value, yes.value, no.value))
 
     def larger(self, other):
@@ -144,6 +152,11 @@ class Lanes:
             for k in range(start + half * per // 2, start + (half + 1) * per // 2):
                 picked += [k, count + k]
         return self.pick(picked, other)
+
+    def reduce(self, operation):
+        """One scalar of all lanes, by LLVM's name of the operation."""
+        name = f"llvm.vector.reduce.{operation}.v{self.count}i{self.element.width}"
+        return Code(self.builder).call(name, self.element, self)
 
     def any(self):
         """i1: whether this comparison holds in some lane."""
@@ -199,6 +212,13 @@ class Code:
         """Per byte table[index], the table being 16 bytes twice; an index with its high bit set gives 0."""
         return Lanes(self.builder, self.call("llvm.x86.avx2.pshuf.b", table.value.type, table, index))
 
-    def fence(self):
-        """What was streamed is seen by the other threads from here on."""
-        self.call("llvm.x86.sse.sfence", ir.VoidType())
+    def total(self, lanes):
+        """i64: the sum of byte lanes."""
+        kind = ir.VectorType(LONG, lanes.count // 8)
+        return Lanes(self.builder, self.call("llvm.x86.avx2.psad.bw", kind, lanes, lanes & 0)).reduce("add")
+
+
+@step(types.void)
+def fence(code):
+    """What was streamed is seen by the other threads from here on."""
+    code.call("llvm.x86.sse.sfence", ir.VoidType())

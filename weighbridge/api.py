@@ -1,0 +1,93 @@
+"""The Python face: `wb.open(src)` and what one can ask of it. Each verb is one method with a plain result."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.checkpoint.checkpoint import Checkpoint
+from weighbridge.checkpoint.source import open_checkpoint
+from weighbridge.errors import Usage
+from weighbridge.layouts.options import Options
+
+if TYPE_CHECKING:
+    from weighbridge.convert.run import Progress, Result
+    from weighbridge.plan.bind import Source
+    from weighbridge.plan.plan import Plan
+    from weighbridge.torch_view import TorchView
+
+
+class Model:
+    """An opened checkpoint. Headers are read; weights are read by the verb that needs them."""
+
+    def __init__(self, src: str | os.PathLike[str]) -> None:
+        self.checkpoint: Checkpoint = open_checkpoint(src)
+
+    @cached_property
+    def source(self) -> Source:
+        """The checkpoint seen through its own layout."""
+        from weighbridge.plan.bind import bind
+
+        return bind(self.checkpoint)
+
+    def inspect(self) -> dict[str, Any]:
+        """What is in it: see `docs/schema.md`, `weighbridge.inspect/1`."""
+        from weighbridge.inspection import inspect
+
+        return inspect(self.checkpoint)
+
+    def plan(self, layout: str, **options: Any) -> Plan:
+        """The plan to `layout`. Options are those of `convert` with underscores; problems are in the plan."""
+        return plan_for(self.checkpoint, layout, **options)
+
+    def convert(self, destination: str | os.PathLike[str], layout: str, *, progress: Progress | None = None, **options: Any) -> Result:
+        """Carry the plan out. Raises `Refused` with all findings before the first write."""
+        from weighbridge.convert.run import convert
+
+        return convert(self.plan(layout, **options), Path(destination), progress)
+
+    def verify(self, other: str | os.PathLike[str] | Model, *, sample: int = 0, seed: int = 0) -> dict[str, Any]:
+        """Grade every weight of this checkpoint against `other`: see `weighbridge.verify/1`."""
+        from weighbridge.verify.run import verify
+
+        against = other if isinstance(other, Model) else Model(other)
+        return verify(self.checkpoint, against.checkpoint, sample=sample, seed=seed).document()
+
+    def trace(self, name: str, layout: str, **options: Any) -> dict[str, Any]:
+        """The way of one tensor through the plan: see `weighbridge.trace/1`."""
+        from weighbridge.plan.trace import trace
+
+        return trace(self.plan(layout, **options), name)
+
+
+def open(src: str | os.PathLike[str]) -> Model:  # noqa: A001 - `wb.open` is the name that users expect
+    """Open a checkpoint: a folder, `org/name[@rev]`, `hf://…`, `https://…` or `s3://…`."""
+    return Model(src)
+
+
+def plan_for(checkpoint: Checkpoint, layout: str, *, shards: bool = False, block: tuple[int, int] | None = None, **options: Any) -> Plan:
+    """Bind a checkpoint and resolve `layout` against it. The destination keeps the source's block unless told otherwise."""
+    from weighbridge.plan.bind import bind
+    from weighbridge.plan.plan import make_plan
+
+    if shards and layout != "neuron":
+        raise Usage(f"--shards goes with --to neuron, not with {layout}", "--shards")
+    source = bind(checkpoint, block)
+    try:
+        chosen = Options(block=block or source.options.block, **options)
+    except TypeError as error:
+        raise Usage(str(error).replace("Options.__init__() got an", "an"), "options") from error
+    return make_plan(source, "neuron-shards" if shards else layout, chosen)
+
+
+def to_torch(src: str | os.PathLike[str] | Model, layout: str = "neuron", **options: Any) -> TorchView:
+    """What the runtime's `get_state_dict` would return, as a lazy mapping of torch tensors (needs torch)."""
+    from weighbridge.torch_view import TorchView
+
+    model = src if isinstance(src, Model) else Model(src)
+    return TorchView(model.plan(layout, **options))
+
+
+__all__ = ["Model", "open", "plan_for", "to_torch"]

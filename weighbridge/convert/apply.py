@@ -1,0 +1,276 @@
+"""One piece, from source bytes to a slab of the destination: the only place where values change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from weighbridge.encoding import codec, kernels
+from weighbridge.encoding.qtensor import QTensor
+from weighbridge.encoding.scheme import Encoding
+from weighbridge.errors import Problem, Refused
+from weighbridge.layouts.placement import Part
+from weighbridge.plan.cover import Fragment
+from weighbridge.plan.plan import Piece
+from weighbridge.plan.reader import Reader
+
+MODES = {"copy": kernels.COPY, "round-scales": kernels.COPY, "reciprocal": kernels.COPY, "halve": kernels.HALVE,
+         "double": kernels.DOUBLE, "legacy-448-240": kernels.LEGACY}
+SAMPLE = 16  # one block row of this many is measured where measuring all would cost more than the step
+
+
+@dataclass
+class Loss:
+    """What a lossy step did, as sums: `signal` and `error` are powers of the `measured` values."""
+
+    values: int = 0
+    inexact: int = 0
+    measured: int = 0
+    signal: float = 0.0
+    error: float = 0.0
+
+    def add(self, other: Loss) -> None:
+        for name in ("values", "inexact", "measured", "signal", "error"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass
+class Slab:
+    """Rows [start, stop) of matrix `lead` of one destination tensor, in memory."""
+
+    name: str
+    encoding: Encoding
+    lead: int
+    start: int
+    codes_RC: np.ndarray
+    scale_RbCb: np.ndarray | None
+    losses: dict[str, Loss] = field(default_factory=dict)
+
+    def loss(self, step: str) -> Loss:
+        return self.losses.setdefault(step, Loss())
+
+
+class Scratch:
+    """Buffers of one thread, grown once and used again."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, int], dtype: type) -> np.ndarray:
+        size = shape[0] * shape[1] * np.dtype(dtype).itemsize
+        held = self.held.get(name)
+        if held is None or held.size < size:
+            held = self.held[name] = np.empty(size, np.uint8)
+        return held[:size].view(dtype).reshape(shape)
+
+
+def apply(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
+    """Fill the rectangle `part` (a clip of `piece.part`, rows relative to the slab) of `slab`."""
+    name = piece.step.name
+    if name in ("requantize", "quantize"):
+        _new_scales(reader, piece, part, slab, scratch)
+        return
+    q = reader.rect(piece.fragments[0], part.row, part.col, part.rows, part.cols)
+    q = q.T if part.turned else q
+    rows, cols = q.shape
+    out = slab.codes_RC[part.at_row : part.at_row + rows, part.at_col : part.at_col + cols]
+    if name == "decode":
+        _decode(q, out, slab, scratch)
+    elif q.encoding.quantized:
+        _codes(q, out, name, part, slab, scratch)
+    elif name == "round":
+        out[...] = codec.to_bf16(q.codes_RC)
+    elif name == "widen":
+        out[...] = codec.from_bf16(q.codes_RC)
+    else:
+        np.copyto(out, q.codes_RC)
+
+
+def address(array: np.ndarray) -> tuple[int, int]:
+    """Where a row-major view begins, and its row stride in elements."""
+    return array.ctypes.data, array.strides[0] // array.itemsize
+
+
+def _nan(slab: Slab, count: int) -> Refused:
+    return Refused([Problem("nan-code", f"{count:,} codes are NaN (0x7F or 0xFF) in rows {slab.start}.. of matrix {slab.lead}", slab.name,
+                            "the weights are damaged; the unfinished folder says so, remove it")])
+
+
+def _codes(q: QTensor, out: np.ndarray, step: str, part: Part, slab: Slab, scratch: Scratch) -> None:
+    """FP8 to FP8 with the same grid or a finer one."""
+    rows, cols = q.shape
+    turned = q.codes_RC.strides[1] != q.codes_RC.itemsize
+    source = q.codes_RC.T if turned else q.codes_RC
+    high, wide = q.encoding.block[::-1] if turned else q.encoding.block  # type: ignore[index]
+    high, wide = min(high, source.shape[0]), min(wide, source.shape[1])
+    counts = scratch.array("counts", (-(-source.shape[0] // high), -(-source.shape[1] // wide)), np.int32)
+    counting = step in ("halve", "double")
+    src, src_ld = address(source)
+    dst, dst_ld = address(out)
+    nans = kernels.move(src, src_ld, *source.shape, dst, dst_ld, turned, MODES[step], high, wide, counts.ctypes.data if counting else 0)
+    if nans:
+        raise _nan(slab, nans)
+    _place_scales(_regrid(q, step, part, slab), part, (rows, cols), slab)
+    if step == "double" and counts.any():
+        raise Refused([Problem("double-overflow", f"{int(counts.sum()):,} codes above 224 cannot be doubled", slab.name,
+                               "this checkpoint was not made by halving; convert without its manifest")])
+    if step != "copy" and step != "double":
+        loss = slab.loss(step)
+        loss.values += rows * cols
+        loss.inexact += int(counts.sum()) if step == "halve" else 0
+        _measure(q, out, part, slab, loss)
+
+
+def _regrid(q: QTensor, step: str, part: Part, slab: Slab) -> np.ndarray:
+    """The scales of the destination's blocks inside the piece, after the step."""
+    rows, cols = (_block_starts(size, at, block) for size, at, block in
+                  zip(q.shape, (part.at_row + slab.start, part.at_col), slab.encoding.block, strict=True))  # type: ignore[arg-type]
+    scale = q.scales_at(rows, cols)
+    if step == "double":
+        _require_uniform(q, rows, cols, scale, slab)
+        return scale * np.float32(0.5)
+    if step == "halve":
+        return scale * np.float32(2)
+    if step == "legacy-448-240":
+        return codec.legacy_scale(scale)
+    return np.float32(1) / scale if step == "reciprocal" else scale
+
+
+def _block_starts(size: int, at: int, block: int) -> np.ndarray:
+    """Position inside the piece of the first element of each destination block that it touches."""
+    first = -(-at // block) * block - at
+    starts = np.arange(first, size, block)
+    return starts if first == 0 else np.concatenate(([0], starts))
+
+
+def _require_uniform(q: QTensor, rows: np.ndarray, cols: np.ndarray, scale: np.ndarray, slab: Slab) -> None:
+    """Doubling may join finer blocks only where their scales are equal, as an exact conversion left them."""
+    high = q.encoding.block[0]  # type: ignore[index]
+    if high >= slab.encoding.block[0]:  # type: ignore[index]
+        return
+    every = np.arange(0, q.shape[0], high)
+    joined = scale[np.searchsorted(rows, every, side="right") - 1]
+    if not np.array_equal(q.scales_at(every, cols), joined):
+        raise Refused([Problem("scale-grid", "rows of one block have different scales, so the block has no single one", slab.name,
+                               "this checkpoint was not made by an exact conversion")])
+
+
+def _place_scales(scale: np.ndarray, part: Part, shape: tuple[int, int], slab: Slab) -> None:
+    """Write scales into the slab's grid; two pieces that share a block must bring the same scale."""
+    high, wide = slab.encoding.block  # type: ignore[misc]
+    top, left = (part.at_row + slab.start) // high - slab.start // high, part.at_col // wide
+    cells = slab.scale_RbCb[top : top + scale.shape[0], left : left + scale.shape[1]]  # type: ignore[index]
+    if not (np.isnan(cells) | (cells == scale)).all():
+        raise Refused([Problem("scale-grid", "two pieces of one block bring different scales", slab.name, "this is a fault of the layout")])
+    cells[...] = scale
+
+
+def _decode(q: QTensor, out: np.ndarray, slab: Slab, scratch: Scratch) -> None:
+    """FP8 to BF16 or F32, turned through scratch where the stored axes differ."""
+    q = _row_major(q, scratch)
+    src, src_ld = address(q.codes_RC)
+    dst, dst_ld = address(out)
+    scale = np.ascontiguousarray(q.scale_RbCb)
+    kernel = kernels.decode_f32 if slab.encoding.dtype == "F32" else kernels.decode_bf16
+    nans = kernel(src, src_ld, *q.shape, scale.ctypes.data, scale.shape[1], *q.origin, *q.encoding.block, dst, dst_ld)
+    if nans:
+        raise _nan(slab, nans)
+    if slab.encoding.dtype == "BF16":
+        loss = slab.loss("decode")
+        loss.values += out.size
+        few = min(out.shape[0], max(1, 128 // SAMPLE))
+        _compare(q.cut(0, 0, few, q.shape[1]).decode(), codec.from_bf16(out[:few]), loss)
+
+
+def _row_major(q: QTensor, scratch: Scratch) -> QTensor:
+    if q.codes_RC.strides[1] == q.codes_RC.itemsize:
+        return q
+    turned = scratch.array("turned", q.shape, q.codes_RC.dtype.type)
+    if q.codes_RC.itemsize == 1:
+        src, src_ld = address(q.codes_RC.T)
+        dst, dst_ld = address(turned)
+        kernels.move(src, src_ld, *q.codes_RC.T.shape, dst, dst_ld, True, kernels.COPY, 1, 1, 0)
+    else:
+        np.copyto(turned, q.codes_RC)
+    return QTensor(turned, q.scale_RbCb, q.encoding, q.origin)
+
+
+def values(q: QTensor, out: np.ndarray, scratch: Scratch) -> int:
+    """Real values of `q` into the float32 region `out`; returns the number of NaN codes."""
+    if not q.encoding.quantized:
+        out[...] = codec.from_bf16(q.codes_RC) if q.encoding.dtype == "BF16" else q.codes_RC
+        return 0
+    q = _row_major(q, scratch)
+    scale = np.ascontiguousarray(q.scale_RbCb)
+    src, src_ld = address(q.codes_RC)
+    dst, dst_ld = address(out)
+    return kernels.decode_f32(src, src_ld, *q.shape, scale.ctypes.data, scale.shape[1], *q.origin, *q.encoding.block, dst, dst_ld)
+
+
+def _new_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
+    """Decode whole blocks to float32, quantize them, and take the rectangle that belongs here."""
+    block = slab.encoding.block[::-1] if part.turned else slab.encoding.block  # type: ignore[index]
+    row, col, rows, cols = _whole_blocks(piece.fragments, part, block)
+    region = scratch.array("region", (rows, cols), np.float32)
+    for f in piece.fragments:
+        top, left = max(row, f.lrow), max(col, f.lcol)
+        end, edge = min(row + rows, f.lrow + f.lrows), min(col + cols, f.lcol + f.lcols)
+        if top < end and left < edge:
+            q = reader.rect(f, top, left, end - top, edge - left)
+            if values(q, region[top - row : end - row, left - col : edge - col], scratch):
+                raise _nan(slab, 1)
+    codes, scale = quantize(region, block, slab.encoding.peak, slab.name, scratch)
+    down, right = part.row - row, part.col - col
+    taken = codes[down : down + part.rows, right : right + part.cols]
+    rows_out, cols_out = part.extent
+    out = slab.codes_RC[part.at_row : part.at_row + rows_out, part.at_col : part.at_col + cols_out]
+    out[...] = taken.T if part.turned else taken
+    grid = scale[down // block[0] : -(-(down + part.rows) // block[0]), right // block[1] : -(-(right + part.cols) // block[1])]
+    _place_scales(grid.T if part.turned else grid, part, part.extent, slab)
+    loss = slab.loss(piece.step.name)
+    loss.values += part.rows * part.cols
+    back = scratch.array("back", (rows, cols), np.float32)
+    values(QTensor(codes, scale, Encoding("F8_E4M3", block, "F32", slab.encoding.peak)), back, scratch)
+    _compare(region[down : down + part.rows, right : right + part.cols], back[down : down + part.rows, right : right + part.cols], loss)
+
+
+def _whole_blocks(fragments: tuple[Fragment, ...], part: Part, block: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The logical rectangle of whole blocks around `part`, inside what the fragments hold."""
+    end = max(f.lrow + f.lrows for f in fragments)
+    edge = max(f.lcol + f.lcols for f in fragments)
+    row, col = part.row // block[0] * block[0], part.col // block[1] * block[1]
+    bottom = min(end, -(-(part.row + part.rows) // block[0]) * block[0])
+    right = min(edge, -(-(part.col + part.cols) // block[1]) * block[1])
+    return row, col, bottom - row, right - col
+
+
+def quantize(region: np.ndarray, block: tuple[int, int], peak: float, name: str, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and scales of a float32 region of whole blocks."""
+    rows, cols = region.shape
+    codes = scratch.array("codes", (rows, cols), np.uint8)
+    scale = np.empty((-(-rows // block[0]), -(-cols // block[1])), np.float32)
+    src, src_ld = address(region)
+    refused = kernels.quantize_f32(src, src_ld, rows, cols, *block, peak, codes.ctypes.data, cols, scale.ctypes.data, scale.shape[1])
+    if refused:
+        raise Refused([Problem("not-finite", f"{refused:,} blocks hold NaN or infinity", name, "the weights are damaged")])
+    return codes, scale
+
+
+def _measure(q: QTensor, out: np.ndarray, part: Part, slab: Slab, loss: Loss) -> None:
+    """Compare a few rows of what was written with what was read."""
+    few = min(out.shape[0], max(1, 128 // SAMPLE))
+    high, wide = slab.encoding.block  # type: ignore[misc]
+    top = (part.at_row + slab.start) // high - slab.start // high
+    written = QTensor(out, slab.scale_RbCb[top:, part.at_col // wide :], slab.encoding,  # type: ignore[index]
+                      ((part.at_row + slab.start) % high, part.at_col % wide))
+    _compare(q.cut(0, 0, few, q.shape[1]).decode(), written.cut(0, 0, few, q.shape[1]).decode(), loss)
+
+
+def _compare(before: np.ndarray, after: np.ndarray, loss: Loss) -> None:
+    """Sums in float64 over whole rows, so that they do not depend on the threads."""
+    wide = before.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        loss.measured += before.size
+        loss.signal += float(np.square(wide).sum())
+        loss.error += float(np.square(wide - after).sum())

@@ -1,0 +1,119 @@
+"""Fragments of a source as QTensors over mapped files."""
+
+from __future__ import annotations
+
+import mmap
+from math import prod
+
+import numpy as np
+
+from weighbridge.checkpoint.header import Tensor
+from weighbridge.encoding import codec
+from weighbridge.encoding.qtensor import CONTAINER, QTensor
+from weighbridge.errors import Problem, Refused, WeighbridgeError
+from weighbridge.plan.bind import Bound, Source
+from weighbridge.plan.cover import Fragment
+
+SCALE_LIMIT = 1 << 30  # bytes of scales that are looked at before a conversion starts
+
+
+class Reader:
+    """Maps each file once; nothing is copied until a kernel reads it."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.maps: dict[str, np.ndarray] = {}
+
+    def bytes_of(self, tensor: Tensor) -> np.ndarray:
+        """The stored bytes of a tensor, as a read-only view."""
+        whole = self.maps.get(tensor.file)
+        if whole is None:
+            whole = self.maps[tensor.file] = self._map(tensor.file)
+        return whole[tensor.start : tensor.start + tensor.nbytes]
+
+    def _map(self, file: str) -> np.ndarray:
+        path = self.source.checkpoint.store.path(file)
+        if path is None:
+            raise WeighbridgeError("not-local", "its weights are not on this machine", self.source.checkpoint.label,
+                                   "download the checkpoint first; inspect and --dry-run need only headers")
+        try:
+            with open(path, "rb") as handle:
+                return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        except OSError as error:
+            raise WeighbridgeError("io", f"cannot be mapped: {error.strerror}", str(path)) from error
+
+    def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
+        """One matrix of a stored tensor (number `lead` of a stack) with its scales."""
+        placed = bound.stored.placement
+        itemsize = bound.encoding.itemsize
+        size = placed.rows * placed.cols * itemsize
+        raw = self.bytes_of(bound.weight)[lead * size : (lead + 1) * size]
+        codes = _view(raw, CONTAINER[bound.encoding.dtype]).reshape(placed.rows, placed.cols)
+        return QTensor(codes, self._scale(bound, lead), bound.encoding)
+
+    def _scale(self, bound: Bound, lead: int) -> np.ndarray | None:
+        if bound.scale is None:
+            return None
+        *_, rows, cols = bound.scale.shape
+        size = rows * cols * bound.encoding.scale_itemsize
+        grid = scale_values(self.bytes_of(bound.scale)[lead * size : (lead + 1) * size], bound.scale.dtype).reshape(rows, cols)
+        return grid[:, list(bound.stored.scale_slots)] if bound.stored.scale_slots else grid
+
+    def rect(self, fragment: Fragment, row: int, col: int, rows: int, cols: int) -> QTensor:
+        """A logical rectangle inside `fragment`, turned to the logical axes [out, in]."""
+        bound = self.source.bound[fragment.source]
+        q = self.matrix(bound, fragment.lead)
+        down, right = row - fragment.lrow, col - fragment.lcol
+        if fragment.turned:
+            return q.cut(fragment.row + right, fragment.col + down, cols, rows).T
+        return q.cut(fragment.row + down, fragment.col + right, rows, cols)
+
+    def scale_problems(self) -> list[Problem]:
+        """Scales that are NaN, infinite, zero or negative, with the first place of each tensor."""
+        listed = [b for b in self.source.bound if b.scale is not None]
+        if sum(b.scale.nbytes for b in listed) > SCALE_LIMIT:  # type: ignore[union-attr]
+            return []
+        problems = []
+        for bound in listed:
+            values = scale_values(self.bytes_of(bound.scale), bound.scale.dtype)  # type: ignore[arg-type, union-attr]
+            # NaN fails both comparisons; padding of a stored grid may be zero and is not looked at.
+            if bound.stored.scale_slots or not (values.min(initial=1) > 0 and values.max(initial=1) < np.inf):
+                problems += _bad_scale(bound, values)
+        return problems
+
+
+def scale_values(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """Stored scale bytes as aligned float32."""
+    return codec.from_bf16(_view(raw, np.uint16)) if dtype == "BF16" else _view(raw, np.float32)
+
+
+def _view(raw: np.ndarray, dtype: type) -> np.ndarray:
+    """Bytes as another type; a copy only where the file has them at an odd place."""
+    if raw.size and raw.ctypes.data % np.dtype(dtype).itemsize:
+        raw = raw.copy()
+    return raw.view(dtype)
+
+
+def _bad_scale(bound: Bound, values: np.ndarray) -> list[Problem]:
+    assert bound.scale is not None
+    grid = values.reshape(prod(bound.scale.shape[:-1]), bound.scale.shape[-1])
+    if bound.stored.scale_slots:
+        grid = grid[:, list(bound.stored.scale_slots)]
+    bad = ~(grid > 0) | ~np.isfinite(grid)
+    if not bad.any():
+        return []
+    row, col = (int(i) for i in np.argwhere(bad)[0])
+    value = float(grid[row, col])
+    kind = "nan" if np.isnan(value) else "infinite" if np.isinf(value) else "zero" if value == 0 else "negative"
+    return [Problem(f"scale-{kind}", f"{int(bad.sum()):,} of {grid.size:,} scales are not finite and positive; the first is {value} "
+                    f"at [{row}, {col}]", f"{bound.scale.file}: {bound.stored.scale_name}",
+                    "the block cannot be decoded: download the file again, or quantize again")]
+
+
+def require_scales(source: Source) -> Reader:
+    """A reader of `source`, after its scales have been looked at."""
+    reader = Reader(source)
+    problems = reader.scale_problems()
+    if problems:
+        raise Refused(problems)
+    return reader

@@ -1,0 +1,78 @@
+"""The only place that prints. stdout is the document, stderr is talk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from weighbridge import __version__
+from weighbridge.errors import Usage, WeighbridgeError
+
+FORMATS = ("text", "json", "markdown")
+
+
+def emit(document: dict[str, Any], text: Callable[[], str], markdown: Callable[[], str] | None = None,
+         format: str = "text", output: Path | None = None) -> None:
+    """Write a document in one format, to stdout or into the file `output`. Only the wanted form is made."""
+    if format == "json":
+        body = to_json(document)
+    elif format == "markdown":
+        if markdown is None:
+            raise Usage("this verb has no Markdown form", "--format", "use --format text or --format json")
+        body = markdown()
+    elif format == "text":
+        body = text()
+    else:
+        raise Usage(f"no format {format!r}; known are {', '.join(FORMATS)}", "--format")
+    body = body if body.endswith("\n") else body + "\n"
+    if output is None:
+        put(body)
+    else:
+        _save(output, body)
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """One JSON document with `schema` and `version` in front."""
+    if "schema" not in document:
+        raise ValueError("a document needs a schema")
+    whole = {"schema": document["schema"], "version": __version__, **document}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
+
+
+def put(body: str) -> None:
+    """To stdout, as UTF-8 whatever the locale says; a name that is no valid text is escaped."""
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:  # a test's or a notebook's stdout
+        sys.stdout.write(body)
+        return
+    sys.stdout.flush()
+    stream.write(body.encode("utf-8", "backslashreplace"))
+    stream.flush()
+
+
+def talk(line: str) -> None:
+    """A line for the person who waits: stderr, never in the document's way."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        pass
+
+
+def colour(stream: Any = None) -> bool:
+    """Whether escape codes are welcome: a terminal, and NO_COLOR (no-color.org) not set."""
+    stream = sys.stderr if stream is None else stream
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def _save(output: Path, body: str) -> None:
+    if output.is_dir():
+        raise WeighbridgeError("output", "is a folder", str(output), "give the name of a file to -o")
+    try:
+        output.write_bytes(body.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise WeighbridgeError("io", f"cannot be written: {error.strerror}", str(output), "give another file to -o") from error
