@@ -57,7 +57,7 @@ class Model:
 
     def trace(self, name: str, layout: str, **options: Any) -> dict[str, Any]:
         """The way of one tensor through the plan: see `weighbridge.trace/1`."""
-        from weighbridge.plan.trace import trace
+        from weighbridge.convert.trace import trace
 
         return trace(self.plan(layout, **options), name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from weighbridge import __version__
 from weighbridge.checkpoint.checkpoint import INDEX
 from weighbridge.convert.apply import Loss
 from weighbridge.convert.output import write_json
-from weighbridge.convert.shape import FileShape, _key
+from weighbridge.convert.shape import FileShape, key
 from weighbridge.layouts import neuron as neuron_layout
 from weighbridge.plan.plan import Plan
 from weighbridge.runtimes import neuron as reader
@@ -63,9 +64,9 @@ def _index(shapes: list[FileShape]) -> dict[str, Any]:
         total += shape.size - len(shape.header)
         for place in shape.places:
             stored = place.target.stored
-            weight_map[_key(stored.name)] = shape.name
+            weight_map[key(stored.name)] = shape.name
             if place.target.encoding.quantized:
-                weight_map[_key(stored.scale_name)] = shape.name
+                weight_map[key(stored.scale_name)] = shape.name
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
 
 
@@ -73,7 +74,7 @@ def candidates(plan: Plan) -> dict[str, bool]:
     """Every module that NxD may quantize, by its path in the traced model, and whether this output holds it in FP8."""
     found: dict[str, bool] = {}
     for target in plan.targets:
-        stem = _key(target.stored.stem)
+        stem = key(target.stored.stem)
         if stem == "lm_head" or stem.endswith(("_proj", "mlp_op.gate_up_proj")):
             module = stem.replace(".self_attn.o_proj", ".self_attn.o_proj.o_proj") if not stem.endswith("o_proj.o_proj") else stem
             for p in "qkv":
@@ -107,6 +108,7 @@ def manifest(plan: Plan, shapes: list[FileShape], losses: dict[str, Loss], carri
         },
         "layout": plan.layout,
         "options": plan.options.asdict(),
+        "hops": [*checkpoint.manifest.get("hops", []), _hop(plan)],
         "allowed": sorted({p.code for p in plan.problems if p.code in plan.options.allow} | (set(plan.options.allow) & {"reciprocal"})),
         "converted_scales": plan.scales,
         "lossy": [row | measured(losses.get(row["step"], Loss())) for row in plan.lossy],
@@ -115,10 +117,14 @@ def manifest(plan: Plan, shapes: list[FileShape], losses: dict[str, Loss], carri
     }
 
 
+def _hop(plan: Plan) -> dict[str, Any]:
+    """This conversion as one link of the chain that leads back to the published checkpoint."""
+    return {"from": plan.source.checkpoint.digest, "layout": plan.layout, "options": plan.options.asdict(),
+            "lossy": [row["step"] for row in plan.lossy]}
+
+
 def measured(loss: Loss) -> dict[str, Any]:
     """The measured side of a lossy step; `share` is the part of the values that was compared."""
-    import math
-
     good = loss.error > 0 and loss.signal > 0 and math.isfinite(loss.error)
     sqnr = round(10 * math.log10(loss.signal / loss.error), 2) if good else None
     return {"values": loss.values, "inexact": loss.inexact or None, "sqnr_db": sqnr,

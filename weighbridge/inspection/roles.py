@@ -5,6 +5,7 @@ Names repeat from layer to layer, so a role is found once for each *key* (the na
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from weighbridge.errors import WeighbridgeError
@@ -36,6 +37,22 @@ def key_of(name: str) -> str:
         return name
     end = name.find(".", start)
     return name[:start] + name[end + 1:] if name[start:end].isdigit() else name
+
+
+def keys_of(names: Iterable[str]) -> list[str]:
+    """`key_of` each name. Neighbours share their layer, so its prefix is looked for once in a run of names."""
+    keys: list[str] = []
+    prefix, base = "\0", ""
+    for name in names:
+        if name.startswith(prefix):
+            keys.append(base + name[len(prefix):])
+            continue
+        key = key_of(name)
+        keys.append(key)
+        if key is not name:
+            base = name[: name.find("layers.") + 7]
+            prefix = name[: name.find(".", len(base)) + 1]
+    return keys
 
 
 def family_roles(config: dict[str, Any]) -> tuple[dict[str, str], str]:

@@ -163,4 +163,5 @@ class Stored(NamedTuple):
 
     def scale_shape(self, encoding: Encoding) -> tuple[int, ...]:
         grid = encoding.grid(self.shape)
-        return (*grid[:-1], self.scale_cols) if self.scale_slots else grid
+        padded = self.scale_slots is not None and grid[-1] == len(self.scale_slots)
+        return (*grid[:-1], self.scale_cols) if padded else grid

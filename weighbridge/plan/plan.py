@@ -130,7 +130,7 @@ def make_plan(source: Source, layout: str, options: Options) -> Plan:
     problems = source.problems + module.requires(source.inventory, options)
     if any(p.code in ("ragged", "parallel", "reciprocal", "block-grid") and p.code not in options.allow for p in problems):
         return Plan(source, layout, options, [], problems)
-    resolver = _Resolver(source, options)
+    resolver = Resolver(source, options)
     targets = [resolver.target(s) for s in module.stored(source.inventory, options)]
     known = {p.where for p in problems}
     problems = problems + [p for p in resolver.problems if p.where not in known]
@@ -147,7 +147,7 @@ def _without_echo(problems: list[Problem]) -> list[Problem]:
     return bound_to or problems
 
 
-class _Resolver:
+class Resolver:
     """Turns stored destination tensors into targets, one after the other."""
 
     def __init__(self, source: Source, options: Options) -> None:
@@ -192,7 +192,7 @@ class _Resolver:
                 return []
             if encoding.quantized and step.name in ("requantize", "quantize"):
                 return [self._block_piece(part, encoding, step)]
-            out.append(Piece(_narrow(part, fragment), step, (fragment,)))
+            out.append(Piece(narrow(part, fragment), step, (fragment,)))
         return out
 
     def _step(self, part: Part, encoding: Encoding, fragment: Fragment) -> Step | None:
@@ -219,7 +219,7 @@ class _Resolver:
         return Piece(part, step, tuple(fragments))
 
 
-def _narrow(part: Part, fragment: Fragment) -> Part:
+def narrow(part: Part, fragment: Fragment) -> Part:
     """The part of `part` that one fragment fills."""
     if (fragment.lrow, fragment.lcol, fragment.lrows, fragment.lcols) == (part.row, part.col, part.rows, part.cols):
         return part
@@ -233,7 +233,7 @@ def _narrow(part: Part, fragment: Fragment) -> Part:
 def _nested(part: Part, encoding: Encoding, fragment: Fragment, source: Encoding) -> bool:
     """Whether every destination block of the piece lies in one source block (then scales can be kept)."""
     assert encoding.block and source.block
-    piece = _narrow(part, fragment)
+    piece = narrow(part, fragment)
     turned = part.turned != fragment.turned
     own = source.block[::-1] if turned else source.block
     corner = (fragment.col, fragment.row) if turned else (fragment.row, fragment.col)

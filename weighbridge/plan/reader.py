@@ -76,8 +76,8 @@ class Reader:
         problems = []
         for bound in listed:
             values = scale_values(self.bytes_of(bound.scale), bound.scale.dtype)  # type: ignore[arg-type, union-attr]
-            # NaN fails both comparisons; padding of a stored grid may be zero and is not looked at.
-            if bound.stored.scale_slots or not (values.min(initial=1) > 0 and values.max(initial=1) < np.inf):
+            # NaN fails both comparisons. Padding of a stored grid is zero by right: `_bad_scale` looks closer.
+            if not (values.min(initial=1) > 0 and values.max(initial=1) < np.inf):
                 problems += _bad_scale(bound, values)
         return problems
 
@@ -99,7 +99,7 @@ def _bad_scale(bound: Bound, values: np.ndarray) -> list[Problem]:
     grid = values.reshape(prod(bound.scale.shape[:-1]), bound.scale.shape[-1])
     if bound.stored.scale_slots:
         grid = grid[:, list(bound.stored.scale_slots)]
-    bad = ~(grid > 0) | ~np.isfinite(grid)
+    bad = (~(grid > 0) | ~np.isfinite(grid)) & _under_parts(bound, grid.shape)
     if not bad.any():
         return []
     row, col = (int(i) for i in np.argwhere(bad)[0])
@@ -108,6 +108,18 @@ def _bad_scale(bound: Bound, values: np.ndarray) -> list[Problem]:
     return [Problem(f"scale-{kind}", f"{int(bad.sum()):,} of {grid.size:,} scales are not finite and positive; the first is {value} "
                     f"at [{row}, {col}]", f"{bound.scale.file}: {bound.stored.scale_name}",
                     "the block cannot be decoded: download the file again, or quantize again")]
+
+
+def _under_parts(bound: Bound, shape: tuple[int, int]) -> np.ndarray:
+    """Which cells of the flat grid belong to a real block, not to padding."""
+    placed, (high, wide) = bound.stored.placement, bound.encoding.block  # type: ignore[misc]
+    rows = shape[0] // placed.lead
+    used = np.zeros(shape, bool)
+    for part in placed.parts:
+        top, down = part.at_row // high, -(-(part.at_row + part.extent[0]) // high)
+        left, right = part.at_col // wide, -(-(part.at_col + part.extent[1]) // wide)
+        used[part.lead * rows + top : part.lead * rows + down, left:right] = True
+    return used
 
 
 def require_scales(source: Source) -> Reader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weighbridge.encoding.scheme import Encoding, is_code
+from weighbridge.encoding.scheme import Encoding
 from weighbridge.layouts.options import Options
 
 
@@ -31,7 +31,7 @@ class Step(NamedTuple):
         return "|error| <= " + (f"max({', '.join(terms)})" if len(terms) > 1 else terms[0])
 
 
-_BF16 = 2.0**-9  # half a unit of the last of 8 significant bits
+_BF16 = 2.0**-8  # half a unit of the last of 8 significant bits
 _E4M3 = 2.0**-4  # half a unit of the last of 4 significant bits
 _TINY = 2.0**-10  # half the spacing of E4M3's subnormals, 2^-9, times the block's scale
 
@@ -86,10 +86,3 @@ def _between_codes(source: Encoding, target: Encoding, options: Options, nested:
     if not nested:
         return REQUANTIZE
     return SCALE_BF16 if source.scale_dtype == "F32" and target.scale_dtype == "BF16" else COPY
-
-
-def bound_of(target: Encoding, scaled_down: bool = False) -> tuple[float, float]:
-    """(relative, absolute) error that correct rounding into `target` can make; see `Step`."""
-    if is_code(target.dtype) and target.quantized:
-        return LEGACY.relative, LEGACY.absolute
-    return (_BF16, 0.0) if target.dtype == "BF16" else (0.0, 0.0)

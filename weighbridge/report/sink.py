@@ -29,11 +29,10 @@ def emit(document: dict[str, Any], text: Callable[[], str], markdown: Callable[[
         body = text()
     else:
         raise Usage(f"no format {format!r}; known are {', '.join(FORMATS)}", "--format")
-    body = body if body.endswith("\n") else body + "\n"
     if output is None:
         put(body)
     else:
-        _save(output, body)
+        _save(output, body if body.endswith("\n") else body + "\n")
 
 
 def to_json(document: dict[str, Any]) -> str:
@@ -46,6 +45,7 @@ def to_json(document: dict[str, Any]) -> str:
 
 def put(body: str) -> None:
     """To stdout, as UTF-8 whatever the locale says; a name that is no valid text is escaped."""
+    body = body if body.endswith("\n") else body + "\n"
     stream = getattr(sys.stdout, "buffer", None)
     if stream is None:  # a test's or a notebook's stdout
         sys.stdout.write(body)

@@ -12,7 +12,7 @@ move (src, src_ld, R, C, dst, dst_ld, transposed, mode, bR, bC, counts) -> NaN c
 quantize_bf16, quantize_f32 (src, src_ld, R, C, bR, bC, fmax, dst, dst_ld, scale, scale_ld) -> blocks refused
     Values to codes and one scale per block. A block with NaN or infinity becomes NaN.
 compare_f32 (a, a_ld, b, b_ld, R, C, grid, grid_ld, r0, c0, bR, bC, rel, absolute, out) -> None
-    Adds the differences of two float32 regions to `out`, float64 [6]; see compare.py.
+    Adds the differences of two float32 regions to `out`, float64 [6]; see portable/compare.py.
 same_bytes (a, b, n) -> index of the first byte that differs, or -1
 
 Two families hold these functions: `portable` runs on every CPU, `vector` on x86 with AVX2. The CPU
@@ -35,7 +35,6 @@ STORY = {
     "same_bytes": "compare",
 }
 FAMILIES = ("portable", "vector")
-SHARED = ("compare",)  # stories with one implementation
 
 # numba reads its variable once, when it is imported; what the user says to numba itself stands.
 if os.environ.get("WEIGHBRIDGE_CACHE") and not os.environ.get("NUMBA_CACHE_DIR"):
@@ -59,9 +58,7 @@ def family() -> str:
 
 def load(name: str, from_family: str | None = None):
     """One kernel by name, of the family of this process or of the named one."""
-    story = STORY[name]
-    folder = "portable" if story in SHARED else from_family or family()
-    return getattr(importlib.import_module(f"{__name__}.{folder}.{story}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{from_family or family()}.{STORY[name]}"), name)
 
 
 def __getattr__(name: str):

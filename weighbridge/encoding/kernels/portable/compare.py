@@ -15,6 +15,9 @@ import numpy as np
 
 from ..memory import bits_of_f32, inner, kernel, load_f32, load_f64, load_u8, store_f64
 
+SIGNATURE = (
+    "void(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, float64, float64, int64)"
+)
 LANES = 8
 CHUNK = 4096  # bytes that same_bytes looks at before it asks whether one differs
 
@@ -59,9 +62,7 @@ def add_lanes(lanes, out):
     store_f64(out, 1, load_f64(out, 1) + lanes[1, 0])
 
 
-@kernel(
-    "void(int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, int64, float64, float64, int64)"
-)
+@kernel(SIGNATURE)
 def compare_f32(a, a_ld, b, b_ld, R, C, grid, grid_ld, r0, c0, bR, bC, rel, absolute, out):
     lanes = np.zeros((2, LANES))
     for i in range(R):

@@ -42,19 +42,28 @@ def move_tile(src, src_ld, rows, columns, dst, row_step, column_step, mode):
     return nans
 
 
+@inner
+def copy_rows(src, src_ld, rows, columns, dst, dst_ld):
+    for i in range(rows):
+        for j in range(columns):
+            store_u8(dst, i * dst_ld + j, load_u8(src, i * src_ld + j))
+
+
 @kernel(SIGNATURE)
 def move(src, src_ld, R, C, dst, dst_ld, transposed, mode, bR, bC, counts):
     counting = counts != 0 and (mode == 1 or mode == 2)
-    counts_ld = (C + bC - 1) // bC
+    counts_ld, nans = (C + bC - 1) // bC, 0
     if counting:
         clear(counts, (R + bR - 1) // bR * counts_ld)
-    row_step, column_step = (1, dst_ld) if transposed else (dst_ld, 1)
-    nans = 0
+    turned = np.empty((TILE, TILE), np.uint8)  # rows of dst can be far apart and share one set of the cache
     for i in range(0, R, TILE):
         for j in range(0, C, TILE):
-            rows, columns = min(TILE, R - i), min(TILE, C - j)
-            tile = dst + i * row_step + j * column_step
-            nans += move_tile(src + i * src_ld + j, src_ld, rows, columns, tile, row_step, column_step, mode)
+            rows, columns, tile = min(TILE, R - i), min(TILE, C - j), src + i * src_ld + j
+            if transposed:
+                nans += move_tile(tile, src_ld, rows, columns, turned.ctypes.data, 1, TILE, mode)
+                copy_rows(turned.ctypes.data, TILE, columns, rows, dst + j * dst_ld + i, dst_ld)
+            else:
+                nans += move_tile(tile, src_ld, rows, columns, dst + i * dst_ld + j, dst_ld, 1, mode)
             if counting:
                 count_rows(src, src_ld, rows, i, j, columns, mode, bR, bC, counts, counts_ld)
     return nans if mode != 0 else 0

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..memory import BYTE, HALF, REAL, WORD
+from ..memory import BYTE, DOUBLE, HALF, REAL, WORD
 
 LONG = ir.IntType(64)
 __all__ = ["BYTE", "HALF", "WORD", "LONG", "REAL", "Code", "Lanes", "fence", "step"]
@@ -52,11 +52,15 @@ class Lanes:
     def count(self):
         return self.value.type.count
 
+    @property
+    def is_real(self):
+        return self.element in (REAL, DOUBLE)
+
     def new(self, value):
         return Lanes(self.builder, value)
 
     def constant(self, number):
-        number = float(number) if self.element == REAL else int(number) & (2**self.element.width - 1)
+        number = float(number) if self.is_real else int(number) & (2**self.element.width - 1)
         return ir.Constant(self.value.type, [number] * self.count)
 
     def _apply(self, instruction, other):
@@ -64,7 +68,7 @@ class Lanes:
         return self.new(instruction(self.value, other))
 
     def _arithmetic(self, name, other):
-        return self._apply(getattr(self.builder, "f" * (self.element == REAL) + name), other)
+        return self._apply(getattr(self.builder, "f" * self.is_real + name), other)
 
     def __add__(self, other):
         return self._arithmetic("add", other)
@@ -95,7 +99,7 @@ class Lanes:
         return self._apply(self.builder.ashr, bits)
 
     def _compare(self, sign, other):
-        if self.element == REAL:
+        if self.is_real:
             return self._apply(lambda a, b: self.builder.fcmp_ordered(sign, a, b), other)
         return self._apply(lambda a, b: self.builder.icmp_unsigned(sign, a, b), other)
 
@@ -108,6 +112,9 @@ class Lanes:
 
     def above(self, other):
         return self._compare(">", other)
+
+    def at_most(self, other):
+        return self._compare("<=", other)
 
     def choose(self, yes, no):
         """Where this comparison holds `yes`, else `no`; one of them may be a number."""
@@ -126,6 +133,10 @@ class Lanes:
     def widen(self, element, signed=False):
         to = ir.VectorType(element, self.count)
         return self.new((self.builder.sext if signed else self.builder.zext)(self.value, to))
+
+    def extend(self):
+        """float32 to float64."""
+        return self.new(self.builder.fpext(self.value, ir.VectorType(DOUBLE, self.count)))
 
     def narrow(self, element):
         return self.new(self.builder.trunc(self.value, ir.VectorType(element, self.count)))
@@ -161,7 +172,16 @@ class Lanes:
     def any(self):
         """i1: whether this comparison holds in some lane."""
         mask = self.mask()
-        return self.builder.icmp_unsigned("!=", mask, ir.Constant(mask.type, 0))
+        return self.builder.icmp_unsigned("!=", mask, mask.type(0))
+
+    def all(self):
+        mask = self.mask()
+        return self.builder.icmp_unsigned("==", mask, mask.type(-1))
+
+    def total(self):
+        """i32: the number of lanes in which this comparison holds."""
+        mask = self.mask()
+        return self.builder.zext(self.builder.ctpop(mask), WORD)
 
     def mask(self):
         """One bit per lane of this comparison, as one integer."""
@@ -169,7 +189,7 @@ class Lanes:
 
 
 def _width(element):
-    return 32 if element == REAL else element.width
+    return {REAL: 32, DOUBLE: 64}.get(element) or element.width
 
 
 class Code:

@@ -11,7 +11,7 @@ from ..memory import inner, kernel, load_i32, load_u8, store_i32, store_u8
 from ..portable.move import COUNTED, NEW, SIGNATURE, TILE, clear
 from .lanes import BYTE, LONG, fence, step
 
-LANES, STRIP = 32, 16  # columns and rows of a transposing step
+LANES, STRIP = 32, 16  # columns and rows of a transposing step; a TILE is a cache line wide
 WIDE = 128  # codes of a streaming step
 SEEN_NAN = 1 << 32  # steps return how many codes they counted, plus this for a NaN
 ADDRESS = types.int64
@@ -80,6 +80,7 @@ def transpose_step(code, src, src_ld, tile, recipe):
 
 @step(types.void, ADDRESS, ADDRESS)
 def copy_line(code, src, dst):
+    """TILE bytes."""
     for offset in (0, 32):
         code.store(dst, code.load(src, BYTE, LANES, offset), offset)
 
@@ -139,9 +140,8 @@ def count_by_row(src, src_ld, rows, columns, i0, j0, bR, bC, counts, counts_ld, 
         j = j0
         while j < j0 + columns:
             n = min(j0 + columns, (j // bC + 1) * bC) - j
-            for k in range(0, n, LANES):
-                result = move_run(src + i * src_ld + j + k, min(LANES, n - k), spare + 64, recipe, spare)
-                add_count(counts, i // bR * counts_ld + j // bC, result)
+            result = move_run(src + i * src_ld + j, n, spare + 2 * LANES, recipe, spare)
+            add_count(counts, i // bR * counts_ld + j // bC, result)
             j += n
 
 
@@ -163,7 +163,7 @@ def transpose_tile(src, src_ld, rows, columns, dst, dst_ld, recipe, tile):
         line = dst + j * dst_ld
         if rows < TILE:
             copy_bytes(tile + j * TILE, line, rows)
-        elif line % LANES == 0:
+        elif line % TILE == 0:
             stream_line(tile + j * TILE, line)
         else:
             copy_line(tile + j * TILE, line)
@@ -172,10 +172,12 @@ def transpose_tile(src, src_ld, rows, columns, dst, dst_ld, recipe, tile):
 
 @inner
 def move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, tile):
-    nans, counts_ld = 0, (C + bC - 1) // bC
-    for i in range(0, R, TILE):
+    """Transposed. The rows of the tiles are cut where the lines of `dst` begin: half a line is slow to stream."""
+    nans, i, counts_ld = 0, 0, (C + bC - 1) // bC
+    while i < R:
+        rows = min(TILE - (dst + i) % TILE, R - i)
         for j in range(0, C, TILE):
-            rows, columns, code = min(TILE, R - i), min(TILE, C - j), src + i * src_ld + j
+            columns, code = min(TILE, C - j), src + i * src_ld + j
             result = transpose_tile(code, src_ld, rows, columns, dst + j * dst_ld + i, dst_ld, recipe, tile)
             nans += result >> 32
             if counts != 0 and result & 0xFFFFFFFF != 0:
@@ -183,6 +185,7 @@ def move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, tile):
                     add_count(counts, i // bR * counts_ld + j // bC, result)
                 else:
                     count_by_row(src, src_ld, rows, columns, i, j, bR, bC, counts, counts_ld, recipe, tile)
+        i += rows
     return nans
 
 

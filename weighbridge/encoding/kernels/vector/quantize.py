@@ -16,7 +16,8 @@ from .lanes import BYTE, HALF, REAL, WORD, step
 LANES, WIDE = 32, 128  # values of a step, and of a step that only looks for the largest
 ADDRESS = types.int64
 NEAR = 8  # units of the last bit; the quotients differ by less than 3
-LOWEST, HIGHEST = np.float32(2.0**-100), np.float32(2.0**100)  # scales whose reciprocal is as good as any
+LOWEST, HIGHEST = np.float32(2.0**-100), np.float32(2.0**5)  # scales whose reciprocal * 2**-120 is normal
+TWO_M120 = np.float32(2.0**-120)
 
 
 def load_words(code, src, item):
@@ -51,18 +52,23 @@ def write_divide(code, item, src, scale, limit, dst):
     store_codes(code, words, parts, dst)
 
 
-def write_multiply(code, item, src, reciprocal, limit, dst):
-    """Returns i1: whether a quotient is too near to a boundary, and the codes must not be used."""
-    words, parts, doubtful = list(load_words(code, src, item)), [], None
-    reciprocal, limit = code.splat(reciprocal, 8), code.splat(limit, 8)
-    for word in words:
-        quotient = (word & 0x7FFFFFFF).bits_as(REAL) * reciprocal
-        rest = (quotient.bits_as(WORD) + (NEAR - 0x80000)) & 0xFFFFF
-        doubt = rest.below(2 * NEAR) | quotient.below(2.0**-6)
-        doubtful = doubt if doubtful is None else doubtful | doubt
-        parts.append(magnitude_codes(quotient, limit))
-    store_codes(code, words, parts, dst)
-    return doubtful.any()
+def write_multiply(code, item, src, reciprocal, dst):
+    """Returns i1: whether a quotient is too near to a boundary, and the codes must not be used.
+
+    `reciprocal` holds the factor 2**-120, so the fields of a code stand in the upper bits of a quotient,
+    those of a subnormal code too. Away from the boundaries, to round is to add a half and cut.
+    """
+    parts, nearest = [], None
+    reciprocal = code.splat(reciprocal, 8)
+    for word in load_words(code, src, item):
+        rounded = (word.bits_as(REAL) * reciprocal).bits_as(WORD) + 0x80000
+        parts.append(rounded.signed_shift(20))
+        distance = (rounded + NEAR) << 12
+        nearest = distance if nearest is None else nearest.smaller(distance)
+    halves = [parts[k].join(parts[k + 1]).narrow(HALF) for k in (0, 2)]
+    signed = [(half & 0x7F) | ((half >> 4) & 0x80) for half in halves]
+    code.store(dst, signed[0].join(signed[1]).narrow(BYTE))
+    return nearest.below(2 * NEAR << 12).any()
 
 
 def write_largest(code, item, src, top):
@@ -83,9 +89,9 @@ def steps(item):
     """The steps for one width of source: (multiply, divide, largest)."""
     F32 = types.float32
 
-    @step(types.boolean, ADDRESS, F32, F32, ADDRESS)
-    def multiply_step(code, src, reciprocal, limit, dst):
-        return write_multiply(code, item, src, reciprocal, limit, dst)
+    @step(types.boolean, ADDRESS, F32, ADDRESS)
+    def multiply_step(code, src, reciprocal, dst):
+        return write_multiply(code, item, src, reciprocal, dst)
 
     @step(types.void, ADDRESS, F32, F32, ADDRESS)
     def divide_step(code, src, scale, limit, dst):
@@ -122,16 +128,16 @@ def quantize_run(src, n, item, scale, reciprocal, fmax, dst):
     """`n` values of a row, a multiple of LANES. Reciprocal 0 means that it is not to be used."""
     for j in range(0, n, LANES):
         if item == 2:
-            if reciprocal == 0 or multiply_bf16(src + 2 * j, reciprocal, fmax, dst + j):
+            if reciprocal == 0 or multiply_bf16(src + 2 * j, reciprocal, dst + j):
                 divide_bf16(src + 2 * j, scale, fmax, dst + j)
-        elif reciprocal == 0 or multiply_f32(src + 4 * j, reciprocal, fmax, dst + j):
+        elif reciprocal == 0 or multiply_f32(src + 4 * j, reciprocal, dst + j):
             divide_f32(src + 4 * j, scale, fmax, dst + j)
 
 
 @inner
 def quantize_block(src, ld, rows, columns, item, scale, fmax, dst, dst_ld):
     whole = columns - columns % LANES
-    reciprocal = np.float32(1.0) / scale if LOWEST < scale < HIGHEST else np.float32(0.0)
+    reciprocal = TWO_M120 / scale if LOWEST < scale < HIGHEST else np.float32(0.0)
     for i in range(rows):
         quantize_run(src + item * i * ld, whole, item, scale, reciprocal, fmax, dst + i * dst_ld)
     if whole < columns:

@@ -1,0 +1,117 @@
+"""What the configuration says of the quantization, in one form for all the spellings that publishers use."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from weighbridge.checkpoint.checkpoint import Checkpoint
+
+SKIP_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude", "llm_int8_skip_modules")
+MTP_KEYS = ("num_mtp_modules", "num_nextn_predict_layers", "mtp_num_layers", "num_mtp_layers")
+
+
+@dataclass(frozen=True)
+class Claims:
+    """The claim of one checkpoint. `blocks` are (rows, columns), `groups` columns that share one scale, `bits` of a packed code."""
+
+    source: str = ""
+    method: str = ""
+    fmt: str = ""
+    blocks: tuple[tuple[int, int], ...] = ()
+    groups: tuple[int, ...] = ()
+    bits: int | None = None
+    skip_key: str = ""
+    skip: tuple[str, ...] = ()
+    mtp: int = 0
+    mtp_key: str = ""
+    activation: str = ""
+    expert_dtype: str = ""
+    scale_format: str = ""
+
+    @property
+    def quantized(self) -> bool:
+        return bool(self.method)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "source": self.source or None, "quant_method": self.method or None, "fmt": self.fmt or None,
+            "block": list(self.blocks[0]) if self.blocks else None, "group_size": self.groups[0] if self.groups else None,
+            "bits": self.bits, "activation_scheme": self.activation or None, "scale_fmt": self.scale_format or None,
+            "skip_key": self.skip_key or None, "skip": list(self.skip), "mtp_modules": self.mtp,
+        }
+
+
+def read_claims(checkpoint: Checkpoint) -> Claims:
+    """The claim, wherever it stands: quantization_config (also under text_config), hf_quant_config.json, neuron_config.json."""
+    text = _dict(checkpoint.config.get("text_config"))
+    found = [(name, _dict(value)) for name, value in (
+        ("config.json: quantization_config", checkpoint.config.get("quantization_config")),
+        ("config.json: text_config.quantization_config", text.get("quantization_config")),
+        ("config.json: compression_config", checkpoint.config.get("compression_config")),
+        ("hf_quant_config.json", _dict(checkpoint.json("hf_quant_config.json")).get("quantization")),
+        ("neuron_config.json", _neuron(checkpoint)),
+    ) if isinstance(value, dict) and value]
+    source, claim = found[0] if found else ("", {})
+    weights = _groups(claim)
+    skip_key = next((key for key in SKIP_KEYS if isinstance(claim.get(key), list)), "")
+    mtp_key, mtp = _mtp(checkpoint.config, text)
+    return Claims(
+        source=source,
+        method=_text(claim.get("quant_method") or claim.get("quantization_dtype") or claim.get("quant_algo")),
+        fmt=_text(claim.get("fmt") or claim.get("format") or claim.get("quant_algo")),
+        blocks=_blocks(claim, weights),
+        groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)]),
+        bits=next(iter(_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") for w in weights)])), None),
+        skip_key=skip_key, skip=tuple(_text(entry) for entry in claim.get(skip_key, ())),
+        mtp=mtp, mtp_key=mtp_key,
+        activation=_text(claim.get("activation_scheme")),
+        expert_dtype=_text(checkpoint.config.get("expert_dtype") or claim.get("expert_dtype")),
+        scale_format=_text(claim.get("scale_fmt")),
+    )
+
+
+def _neuron(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Settings of NxD Inference, and the block that this tool's manifest states for the files."""
+    settings = checkpoint.neuron_config if checkpoint.neuron_config.get("quantized") else {}
+    if not settings:
+        return {}
+    block = _dict(checkpoint.manifest.get("options")).get("block") or settings.get("quantization_block_size")
+    return {**settings, "weight_block_size": block, "quant_method": "neuron"}
+
+
+def _groups(claim: dict[str, Any]) -> list[dict[str, Any]]:
+    """`weights` of each of compressed-tensors' config_groups."""
+    groups = _dict(claim.get("config_groups")).values()
+    return [w for g in groups if (w := _dict(_dict(g).get("weights")))]
+
+
+def _blocks(claim: dict[str, Any], weights: list[dict[str, Any]]) -> tuple[tuple[int, int], ...]:
+    """All claimed blocks; a NxD list such as [1, 128] for two axes reads the same."""
+    sizes = [claim.get("weight_block_size"), *(w.get("block_structure") for w in weights)]
+    good = [(s[0], s[1]) for s in sizes if isinstance(s, list) and len(s) == 2 and all(_positive(v) for v in s)]
+    return tuple(dict.fromkeys(good))
+
+
+def _mtp(config: dict[str, Any], text: dict[str, Any]) -> tuple[str, int]:
+    for settings in (config, text):
+        for key in MTP_KEYS:
+            if _positive(settings.get(key)):
+                return key, settings[key] if settings.get("use_mtp") is not False else 0
+    return "", 0
+
+
+def _unique(values: list[Any]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(v for v in values if _positive(v)))
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1 << 20
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else "" if value is None else repr(value)[:200]

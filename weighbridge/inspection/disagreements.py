@@ -1,0 +1,139 @@
+"""Where index, headers and claim differ. Each is a dict {level, code, message, where, count, hint}; `level` is "differs" or "note"."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from fnmatch import fnmatchcase
+from typing import Any
+
+from weighbridge.checkpoint.checkpoint import INDEX, Checkpoint
+from weighbridge.checkpoint.dtypes import FP8
+from weighbridge.inspection.claims import Claims
+from weighbridge.inspection.roles import MTP_WORDS, key_of
+from weighbridge.inspection.survey import Survey
+
+SHOWN = 3  # names that one entry lists
+SKIP_LIMIT = 20_000  # entries looked at
+OF = re.compile(r"-of-(\d+)\.safetensors$")
+TOTAL_SIZE = re.compile(rb'"total_size"\s*:\s*(\d{1,18})(?:\.0)?\s*[,}]')
+
+
+def disagreements(checkpoint: Checkpoint, claims: Claims, survey: Survey) -> list[dict[str, Any]]:
+    """All of them, what differs before what is only a note."""
+    found = _of_headers(checkpoint, survey) + _of_claim(claims, survey) + _skips(checkpoint, claims, survey)
+    found += _mtp(checkpoint, claims, survey) + _total_size(checkpoint, survey) + _file_names(checkpoint)
+    return sorted(found, key=lambda entry: entry["level"] != "differs")
+
+
+def entry(code: str, message: str, where: str = "", count: int = 1, hint: str = "", level: str = "differs") -> dict[str, Any]:
+    return {"level": level, "code": code, "message": message, "where": where, "count": count, "hint": hint}
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _of_headers(checkpoint: Checkpoint, survey: Survey) -> list[dict[str, Any]]:
+    grouped: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for problem in checkpoint.problems:
+        grouped[problem.code, problem.message].append(problem)
+    found = [entry(code, message, _names([p.where for p in problems]), len(problems), problems[0].hint)
+             for (code, message), problems in grouped.items()]
+    found += [entry(code, message, _names(names), len(names)) for (code, message), names in survey.odd.items()]
+    if survey.family_problem:
+        found.append(entry("config", survey.family_problem, "config.json", hint="roles are told from names alone"))
+    return found
+
+
+def _of_claim(claims: Claims, survey: Survey) -> list[dict[str, Any]]:
+    coded = {row.dtype: total.count for row, total in survey.rows.items() if row.dtype in FP8 and row.strategy != "none"}
+    if survey.quantized and not claims.quantized:
+        what = f"{survey.quantized:,} quantized weights ({', '.join(sorted(coded)) or 'packed'})"
+        return [entry("claim-missing", f"{what}, and no quantization_config", "config.json", survey.quantized,
+                      "a reader takes the codes for values: restore quantization_config")]
+    if claims.quantized and not survey.quantized:
+        return [entry("claim-without-codes", f"the config claims {claims.method}, no weight is quantized", claims.source,
+                      hint="the weights were decoded: take the claim out of the config")]
+    return []
+
+
+def _skips(checkpoint: Checkpoint, claims: Claims, survey: Survey) -> list[dict[str, Any]]:
+    """Entries of the skip list that name quantized modules, or none at all. Matching is by whole dotted words."""
+    modules = {f".{_module(key)}.": any(pair.kind.quantized for pair in key.pairs.values())
+               for key in survey.keys.values() if key.what == "weight"}
+    seen: dict[str, tuple[bool, bool]] = {}
+    coded, absent = [], []
+    for text in claims.skip[:SKIP_LIMIT]:
+        short = key_of(text + ".")[:-1]
+        if short not in seen:
+            hits = [quantized for module, quantized in modules.items() if _matches(short, module)]
+            seen[short] = (bool(hits), any(hits))
+        matched, quantized = seen[short]
+        if quantized and _coded(checkpoint, text):
+            coded.append(text)
+        elif not matched:
+            absent.append(text)
+    where = f"{claims.source}: {claims.skip_key}"
+    found = []
+    if coded:
+        found.append(entry("skip-quantized", f"listed as not quantized, and quantized in the files: {_names(coded)}", where, len(coded),
+                           "a reader that obeys the list takes codes for values: remove the entries"))
+    if absent:
+        found.append(entry("skip-unmatched", f"listed as not quantized, and no module has such a name: {_names(absent)}", where, len(absent), level="note"))
+    return found
+
+
+def _module(key: Any) -> str:
+    return key.stem.rsplit("/", 1)[-1]
+
+
+def _coded(checkpoint: Checkpoint, text: str) -> bool:
+    """A full name is looked up itself: its layer may be an exception. Otherwise the key's answer stands."""
+    tensor = checkpoint.tensors.get(text + ".weight")
+    return tensor is None or tensor.dtype in FP8 or tensor.dtype in ("U8", "I8", "I32")
+
+
+def _matches(text: str, module: str) -> bool:
+    if text.startswith("re:"):
+        try:
+            return re.match(text[3:], module[1:-1]) is not None
+        except re.error:
+            return False
+    if "*" in text:
+        return fnmatchcase(module[1:-1], text.replace("layers.*.", "layers.")) or fnmatchcase(module[1:-1], text.replace("layers.*.", "layers.") + ".*")
+    return bool(text) and f".{text}." in module
+
+
+def _mtp(checkpoint: Checkpoint, claims: Claims, survey: Survey) -> list[dict[str, Any]]:
+    if not claims.mtp:
+        return []
+    if any(not MTP_WORDS.isdisjoint(key.split(".")) for key in survey.keys):
+        return []
+    return [entry("mtp-absent", f"{claims.mtp_key} promises {claims.mtp} MTP module{'s' * (claims.mtp > 1)}, no tensor is of one",
+                  f"config.json: {claims.mtp_key}", claims.mtp, "speculative decoding with them cannot work from these files")]
+
+
+def _total_size(checkpoint: Checkpoint, survey: Survey) -> list[dict[str, Any]]:
+    """`metadata.total_size` stands at one end of the index; M2's has 9.8 MB, so only its ends are read again."""
+    size = checkpoint.files.get(INDEX)
+    if size is None:
+        return []
+    ends = checkpoint.store.read(INDEX, 0, 4096) + checkpoint.store.read(INDEX, max(0, size - 4096), 4096)
+    stated = TOTAL_SIZE.search(ends)
+    if stated is None or int(stated[1]) == survey.total.bytes:
+        return []
+    return [entry("index-total-size", f"total_size is {int(stated[1]):,}, the tensors have {survey.total.bytes:,} bytes", f"{INDEX}: metadata",
+                  hint="readers do not use it; a new index would be right")]
+
+
+def _file_names(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    stated = {int(m[1]) for file in checkpoint.headers if (m := OF.search(file))}
+    if len(stated) != 1 or stated == {len(checkpoint.headers)}:
+        return []
+    number = stated.pop()
+    return [entry("file-count", f"file names end in -of-{number:05d}, there are {len(checkpoint.headers):,} files and the index asks for no other",
+                  checkpoint.label, level="note")] if INDEX in checkpoint.files else [
+            entry("file-count", f"file names end in -of-{number:05d}, there are {len(checkpoint.headers):,} files and no index tells which are due",
+                  checkpoint.label, hint="compare with the publisher's list")]

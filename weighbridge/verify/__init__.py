@@ -1,0 +1,1 @@
+"""Comparison of two checkpoints, weight by weight, each with the bound that it must keep."""
