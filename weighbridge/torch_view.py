@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.convert.apply import Scratch, Slab, apply
-from weighbridge.convert.shape import key
+from weighbridge.convert.shape import bare
 from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import CONTAINER
 from weighbridge.errors import WeighbridgeError
@@ -35,8 +35,8 @@ class TorchView(Mapping[str, Any]):
         if plan.layout == "neuron":
             resolver = Resolver(plan.source, plan.options)
             targets = [resolver.target(s) for s in neuron.converted(plan.inventory, plan.options)]
-        self._weights = {key(t.stored.name): t for t in targets}
-        self._scales = {key(t.stored.scale_name): t for t in targets if t.encoding.quantized}
+        self._weights = {bare(t.stored.name): t for t in targets}
+        self._scales = {bare(t.stored.scale_name): t for t in targets if t.encoding.quantized}
 
     def __len__(self) -> int:
         return len(self._weights) + len(self._scales)

@@ -81,6 +81,9 @@ def apply(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch
         _codes(q, out, name, part, slab, scratch)
     elif name == "round":
         out[...] = codec.to_bf16(q.codes_RC)
+        loss = slab.loss(name)
+        loss.values += out.size
+        _compare(np.asarray(q.codes_RC), codec.from_bf16(out), loss)
     elif name == "widen":
         out[...] = codec.from_bf16(q.codes_RC)
     else:
@@ -100,6 +103,9 @@ def _nan(slab: Slab, count: int) -> Refused:
 def _codes(q: QTensor, out: np.ndarray, step: str, part: Part, slab: Slab, scratch: Scratch) -> None:
     """FP8 to FP8 with the same grid or a finer one."""
     rows, cols = q.shape
+    if q.encoding.peak == 240.0 and _above_240(q).any():
+        raise Refused([Problem("above-240", f"{int(_above_240(q).sum()):,} codes are 0x78 or above, which Neuron's E4M3 reads as infinity or NaN",
+                               slab.name, "this checkpoint was never brought below 240; convert the published one")])
     turned = q.codes_RC.strides[1] != q.codes_RC.itemsize
     source = q.codes_RC.T if turned else q.codes_RC
     high, wide = q.encoding.block[::-1] if turned else q.encoding.block  # type: ignore[index]
@@ -205,7 +211,15 @@ def values(q: QTensor, out: np.ndarray, scratch: Scratch) -> int:
     scale = np.ascontiguousarray(q.scale_RbCb)
     src, src_ld = address(q.codes_RC)
     dst, dst_ld = address(out)
-    return kernels.decode_f32(src, src_ld, *q.shape, scale.ctypes.data, scale.shape[1], *q.origin, *q.encoding.block, dst, dst_ld)
+    nans = kernels.decode_f32(src, src_ld, *q.shape, scale.ctypes.data, scale.shape[1], *q.origin, *q.encoding.block, dst, dst_ld)
+    if q.encoding.peak == 240.0 and (above := _above_240(q)).any():
+        out[above] = np.where(q.codes_RC[above] & 0x80, -np.inf, np.inf)  # what the device makes of these bytes
+    return nans
+
+
+def _above_240(q: QTensor) -> np.ndarray:
+    """Which codes mean infinity or NaN to a reader of Neuron's E4M3: 0x78 and above, and their negatives."""
+    return (q.codes_RC & 0x7F) >= 0x78
 
 
 def _new_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:

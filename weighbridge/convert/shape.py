@@ -47,9 +47,9 @@ def file_shape(name: str, targets: list[Target]) -> FileShape:
     entries: list[tuple[int, str, str, tuple[int, ...], int]] = []
     for target in targets:
         stored, encoding = target.stored, target.encoding
-        entries.append((-encoding.itemsize, key(stored.name), encoding.dtype, stored.shape, target.weight_bytes))
+        entries.append((-encoding.itemsize, bare(stored.name), encoding.dtype, stored.shape, target.weight_bytes))
         if encoding.quantized:
-            entries.append((-encoding.scale_itemsize, key(stored.scale_name), encoding.scale_dtype, stored.scale_shape(encoding), target.scale_bytes))
+            entries.append((-encoding.scale_itemsize, bare(stored.scale_name), encoding.scale_dtype, stored.scale_shape(encoding), target.scale_bytes))
     described: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offsets: dict[str, int] = {}
     end = 0
@@ -60,12 +60,12 @@ def file_shape(name: str, targets: list[Target]) -> FileShape:
     body = msgspec.json.encode(described)
     body += b" " * (-len(body) % 8)
     data = 8 + len(body)
-    places = tuple(Place(t, data + offsets[key(t.stored.name)],
-                         data + offsets[key(t.stored.scale_name)] if t.encoding.quantized else 0) for t in targets)
+    places = tuple(Place(t, data + offsets[bare(t.stored.name)],
+                         data + offsets[bare(t.stored.scale_name)] if t.encoding.quantized else 0) for t in targets)
     return FileShape(name, struct.pack("<Q", len(body)) + body, data + end, places)
 
 
-def key(name: str) -> str:
+def bare(name: str) -> str:
     """The name inside the file: shards of all ranks bear the same."""
     return name.split("/", 1)[1] if name.startswith("tp") and "/" in name else name
 

@@ -11,7 +11,7 @@ from weighbridge import __version__
 from weighbridge.checkpoint.checkpoint import INDEX
 from weighbridge.convert.apply import Loss
 from weighbridge.convert.output import write_json
-from weighbridge.convert.shape import FileShape, key
+from weighbridge.convert.shape import FileShape, bare
 from weighbridge.layouts import neuron as neuron_layout
 from weighbridge.plan.plan import Plan
 from weighbridge.runtimes import neuron as reader
@@ -64,9 +64,9 @@ def _index(shapes: list[FileShape]) -> dict[str, Any]:
         total += shape.size - len(shape.header)
         for place in shape.places:
             stored = place.target.stored
-            weight_map[key(stored.name)] = shape.name
+            weight_map[bare(stored.name)] = shape.name
             if place.target.encoding.quantized:
-                weight_map[key(stored.scale_name)] = shape.name
+                weight_map[bare(stored.scale_name)] = shape.name
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
 
 
@@ -74,7 +74,7 @@ def candidates(plan: Plan) -> dict[str, bool]:
     """Every module that NxD may quantize, by its path in the traced model, and whether this output holds it in FP8."""
     found: dict[str, bool] = {}
     for target in plan.targets:
-        stem = key(target.stored.stem)
+        stem = bare(target.stored.stem)
         if stem == "lm_head" or stem.endswith(("_proj", "mlp_op.gate_up_proj")):
             module = stem.replace(".self_attn.o_proj", ".self_attn.o_proj.o_proj") if not stem.endswith("o_proj.o_proj") else stem
             for p in "qkv":
@@ -127,5 +127,5 @@ def measured(loss: Loss) -> dict[str, Any]:
     """The measured side of a lossy step; `share` is the part of the values that was compared."""
     good = loss.error > 0 and loss.signal > 0 and math.isfinite(loss.error)
     sqnr = round(10 * math.log10(loss.signal / loss.error), 2) if good else None
-    return {"values": loss.values, "inexact": loss.inexact or None, "sqnr_db": sqnr,
+    return {"values": loss.values, "inexact": loss.inexact or None, "sqnr_db": sqnr, "overflow": not math.isfinite(loss.error),
             "share": round(loss.measured / loss.values, 4) if loss.values else 0}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.convert.apply import Scratch, Slab, apply
-from weighbridge.convert.shape import key
+from weighbridge.convert.shape import bare
 from weighbridge.encoding.qtensor import CONTAINER, QTensor
 from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts.placement import Part, clip
@@ -41,12 +41,12 @@ def find(plan: Plan, name: str) -> list[tuple[Target, Piece]]:
     by_target: list[tuple[Target, Piece]] = []
     for target in plan.targets:
         own = _stem(target.stored.stem)
-        if wanted in (own, key(own)) and target.pieces:
+        if wanted in (own, bare(own)) and target.pieces:
             by_target += [(target, p) for p in target.pieces]
             continue
         for piece in target.pieces:
             stems = {_stem(plan.source.bound[f.source].stored.stem) for f in piece.fragments}
-            if wanted in stems or wanted == piece.part.weight or wanted in {key(s) for s in stems}:
+            if wanted in stems or wanted == piece.part.weight or wanted in {bare(s) for s in stems}:
                 by_source.append((target, piece))
     if not (by_source or by_target):
         close = sorted({_stem(b.stored.stem) for b in plan.source.bound if wanted.rsplit(".", 1)[-1] in b.stored.stem})[:3]
@@ -75,11 +75,11 @@ def _destination_rows(target: Target, part: Part) -> list[dict[str, Any]]:
     if not stored.placement.vector:
         where.append([part.at_row, part.at_row + rows])
     where.append([part.at_col, part.at_col + cols])
-    out = [{"name": key(stored.name), "dtype": encoding.dtype, "shape": list(stored.shape), "slice": where, "file": stored.file}]
+    out = [{"name": bare(stored.name), "dtype": encoding.dtype, "shape": list(stored.shape), "slice": where, "file": stored.file}]
     if encoding.block:
         high, wide = encoding.block
         grid = [*where[:-2], [part.at_row // high, -(-(part.at_row + rows) // high)], [part.at_col // wide, -(-(part.at_col + cols) // wide)]]
-        out.append({"name": key(stored.scale_name), "dtype": encoding.scale_dtype, "shape": list(stored.scale_shape(encoding)),
+        out.append({"name": bare(stored.scale_name), "dtype": encoding.scale_dtype, "shape": list(stored.scale_shape(encoding)),
                     "slice": grid, "file": stored.file})
     return out
 
@@ -93,7 +93,7 @@ def _steps(plan: Plan, target: Target, piece: Piece) -> list[dict[str, Any]]:
     def add(op: str, detail: str, lossy: bool = False) -> None:
         steps.append({"op": op, "detail": detail, "lossy": lossy})
 
-    old, new = source.stored.stem, key(stored.stem)
+    old, new = source.stored.stem, bare(stored.stem)
     if old.startswith("model.") and not new.startswith("model."):
         add("strip", f"model. in front of {old.removeprefix('model.')}")
         old = old.removeprefix("model.")

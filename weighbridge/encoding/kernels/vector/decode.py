@@ -5,7 +5,7 @@ number. So one scale has 8 results for the 8 mantissas, to which the exponent is
 subnormal codes: 16 entries, which a byte shuffle looks up for 32 codes at once.
 
 The fast steps give a wrong result for a NaN code. They report it, and the run is done again by the
-portable loop. So are runs whose scale is not usual. What is aligned is streamed past the caches.
+portable loop. So are runs whose scale is not usual. A large result is streamed past the caches.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from numba import types
 
 from ..memory import inner, kernel, load_f32, store_u8
 from ..portable.decode import SIGNATURE, TWO_120, code_to_f32, f32_to_bf16, load_scale, row_to_bf16, row_to_f32
-from .lanes import BYTE, HALF, LONG, REAL, WORD, fence, step
+from .lanes import BYTE, HALF, LONG, REAL, STREAM_FROM, WORD, fence, step
 
 LANES = 32
 TABLE = 32  # bytes: 16 low halves, then 16 high halves
@@ -88,10 +88,10 @@ def make_table(scale, table):
 
 
 @inner
-def run_to_bf16(src, n, scale, table, dst):
+def run_to_bf16(src, n, scale, table, dst, stream):
     """A run of codes under one scale; `table` 0 means that it has none."""
     seen, whole = np.int32(0), n - n % LANES if table != 0 else 0
-    if dst % 32 == 0:
+    if stream and dst % 32 == 0:
         for j in range(0, whole, LANES):
             seen |= table_stream_step(src + j, table, dst + 2 * j)
     else:
@@ -103,10 +103,10 @@ def run_to_bf16(src, n, scale, table, dst):
 
 
 @inner
-def run_to_f32(src, n, scale, dst):
+def run_to_f32(src, n, scale, dst, stream):
     seen, whole = np.int32(0), n - n % LANES
     first, second = (scale * TWO_120, np.float32(1.0)) if abs(scale) < 128 else (TWO_120, scale)
-    if dst % 32 == 0:
+    if stream and dst % 32 == 0:
         for j in range(0, whole, LANES):
             seen |= f32_stream_step(src + j, first, second, dst + 4 * j)
     else:
@@ -133,7 +133,7 @@ def decode_bf16(src, src_ld, R, C, scale, scale_ld, r0, c0, bR, bC, dst, dst_ld)
     first = c0 // bC
     blocks = (c0 + C - 1) // bC + 1 - first
     tables = np.zeros(TABLE * blocks, np.uint8)
-    usable = bR * bC >= REPAYS
+    usable, stream = bR * bC >= REPAYS, 2 * R * C >= STREAM_FROM
     nans, made = 0, -1
     for i in range(R):
         scales = scale + 4 * ((r0 + i) // bR * scale_ld + first)
@@ -144,7 +144,8 @@ def decode_bf16(src, src_ld, R, C, scale, scale_ld, r0, c0, bR, bC, dst, dst_ld)
         for k in range(blocks):
             n = min(C, (first + k + 1) * bC - c0) - j
             table = tables.ctypes.data + TABLE * k if usable and tables[TABLE * k + 16] != 0 else 0
-            nans += run_to_bf16(src + i * src_ld + j, n, load_scale(scales, k), table, dst + 2 * (i * dst_ld + j))
+            code, out = src + i * src_ld + j, dst + 2 * (i * dst_ld + j)
+            nans += run_to_bf16(code, n, load_scale(scales, k), table, out, stream)
             j += n
     fence()
     return nans
@@ -152,14 +153,15 @@ def decode_bf16(src, src_ld, R, C, scale, scale_ld, r0, c0, bR, bC, dst, dst_ld)
 
 @kernel(SIGNATURE)
 def decode_f32(src, src_ld, R, C, scale, scale_ld, r0, c0, bR, bC, dst, dst_ld):
-    nans = 0
+    nans, stream = 0, 4 * R * C >= STREAM_FROM
     for i in range(R):
         scales = scale + 4 * ((r0 + i) // bR) * scale_ld
         j = 0
         while j < C:
             block = (c0 + j) // bC
             n = min(C, (block + 1) * bC - c0) - j
-            nans += run_to_f32(src + i * src_ld + j, n, load_scale(scales, block), dst + 4 * (i * dst_ld + j))
+            code, out = src + i * src_ld + j, dst + 4 * (i * dst_ld + j)
+            nans += run_to_f32(code, n, load_scale(scales, block), out, stream)
             j += n
     fence()
     return nans

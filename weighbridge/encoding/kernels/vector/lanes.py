@@ -17,7 +17,11 @@ from numba.extending import intrinsic
 from ..memory import BYTE, DOUBLE, HALF, REAL, WORD
 
 LONG = ir.IntType(64)
-__all__ = ["BYTE", "HALF", "WORD", "LONG", "REAL", "Code", "Lanes", "fence", "step"]
+
+# Bytes of a result from which on it is streamed past the caches. A smaller one is a buffer that somebody
+# reads soon after: out of the cache this is faster, and ordinary stores leave it there.
+STREAM_FROM = 16 << 20
+__all__ = ["STREAM_FROM", "BYTE", "HALF", "WORD", "LONG", "REAL", "Code", "Lanes", "fence", "step"]
 
 
 def step(result, *arguments):

@@ -1,7 +1,7 @@
 """e4m3fn codes to e4m3fn codes, 32 at a time; transposed by interleaving in registers.
 
 All modes are one recipe: below 0x10 a table of 16, from there an addition that stops at 448; NaN stays.
-A transposed tile is put together in a buffer first, so that whole cache lines go out, past the caches.
+A transposed tile is put together in a buffer first, so that whole cache lines go out.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from numba import types
 
 from ..memory import inner, kernel, load_i32, load_u8, store_i32, store_u8
 from ..portable.move import COUNTED, NEW, SIGNATURE, TILE, clear
-from .lanes import BYTE, LONG, fence, step
+from .lanes import BYTE, LONG, STREAM_FROM, fence, step
 
 LANES, STRIP = 32, 16  # columns and rows of a transposing step; a TILE is a cache line wide
 WIDE = 128  # codes of a streaming step
@@ -98,9 +98,9 @@ def copy_bytes(src, dst, n):
 
 
 @inner
-def move_run(src, n, dst, recipe, spare):
+def move_run(src, n, dst, recipe, spare, stream):
     """A run of one row; the rest of less than 32 codes goes through 64 spare bytes, padded with zeros."""
-    result, wide, whole = 0, n - n % WIDE if dst % LANES == 0 else 0, n - n % LANES
+    result, wide, whole = 0, n - n % WIDE if stream and dst % LANES == 0 else 0, n - n % LANES
     for j in range(0, wide, WIDE):
         result += move_stream_step(src + j, dst + j, recipe)
     for j in range(wide, whole, LANES):
@@ -115,13 +115,13 @@ def move_run(src, n, dst, recipe, spare):
 
 
 @inner
-def move_rows(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, spare):
+def move_rows(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, spare, stream):
     """Straight: one run of columns per block."""
     nans, counts_ld = 0, (C + bC - 1) // bC
     for i in range(R):
         for k in range(counts_ld):
             j = k * bC
-            result = move_run(src + i * src_ld + j, min(bC, C - j), dst + i * dst_ld + j, recipe, spare)
+            result = move_run(src + i * src_ld + j, min(bC, C - j), dst + i * dst_ld + j, recipe, spare, stream)
             nans += result >> 32
             if counts != 0:
                 add_count(counts, i // bR * counts_ld + k, result)
@@ -140,13 +140,13 @@ def count_by_row(src, src_ld, rows, columns, i0, j0, bR, bC, counts, counts_ld, 
         j = j0
         while j < j0 + columns:
             n = min(j0 + columns, (j // bC + 1) * bC) - j
-            result = move_run(src + i * src_ld + j, n, spare + 2 * LANES, recipe, spare)
+            result = move_run(src + i * src_ld + j, n, spare + 2 * LANES, recipe, spare, False)
             add_count(counts, i // bR * counts_ld + j // bC, result)
             j += n
 
 
 @inner
-def transpose_tile(src, src_ld, rows, columns, dst, dst_ld, recipe, tile):
+def transpose_tile(src, src_ld, rows, columns, dst, dst_ld, recipe, tile, stream):
     """At most TILE x TILE codes. A smaller tile is padded with zeros, in the second half of the buffer."""
     if rows < TILE or columns < TILE:
         padded = tile + TILE * TILE
@@ -163,7 +163,7 @@ def transpose_tile(src, src_ld, rows, columns, dst, dst_ld, recipe, tile):
         line = dst + j * dst_ld
         if rows < TILE:
             copy_bytes(tile + j * TILE, line, rows)
-        elif line % TILE == 0:
+        elif stream and line % TILE == 0:
             stream_line(tile + j * TILE, line)
         else:
             copy_line(tile + j * TILE, line)
@@ -171,14 +171,14 @@ def transpose_tile(src, src_ld, rows, columns, dst, dst_ld, recipe, tile):
 
 
 @inner
-def move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, tile):
+def move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, tile, stream):
     """Transposed. The rows of the tiles are cut where the lines of `dst` begin: half a line is slow to stream."""
     nans, i, counts_ld = 0, 0, (C + bC - 1) // bC
     while i < R:
         rows = min(TILE - (dst + i) % TILE, R - i)
         for j in range(0, C, TILE):
             columns, code = min(TILE, C - j), src + i * src_ld + j
-            result = transpose_tile(code, src_ld, rows, columns, dst + j * dst_ld + i, dst_ld, recipe, tile)
+            result = transpose_tile(code, src_ld, rows, columns, dst + j * dst_ld + i, dst_ld, recipe, tile, stream)
             nans += result >> 32
             if counts != 0 and result & 0xFFFFFFFF != 0:
                 if i // bR == (i + rows - 1) // bR and j // bC == (j + columns - 1) // bC:
@@ -192,8 +192,7 @@ def move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, tile):
 @kernel(SIGNATURE)
 def move(src, src_ld, R, C, dst, dst_ld, transposed, mode, bR, bC, counts):
     buffer = np.empty(2 * TILE * TILE + 64, np.uint8)
-    recipe = np.empty(33, np.uint8)
-    recipe[:] = RECIPES[mode]
+    recipe, stream = RECIPES[mode].copy(), R * C >= STREAM_FROM
     if mode != 1 and mode != 2:
         counts = 0
     if counts == 0:
@@ -202,8 +201,8 @@ def move(src, src_ld, R, C, dst, dst_ld, transposed, mode, bR, bC, counts):
         clear(counts, (R + bR - 1) // bR * ((C + bC - 1) // bC))
     tile = (buffer.ctypes.data + 63) // 64 * 64
     if transposed:
-        nans = move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe.ctypes.data, tile)
+        nans = move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe.ctypes.data, tile, stream)
     else:
-        nans = move_rows(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe.ctypes.data, tile)
+        nans = move_rows(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe.ctypes.data, tile, stream)
     fence()
     return nans if mode != 0 else 0

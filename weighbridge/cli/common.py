@@ -1,0 +1,27 @@
+"""Flags that mean the same in several verbs, and how they become options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.errors import Usage
+
+
+def block(text: str | None) -> tuple[int, int] | None:
+    """`128,128` or `128x128` as (rows, columns)."""
+    if text is None:
+        return None
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 2 or not all(p.strip().isdigit() and int(p) > 0 for p in parts):
+        raise Usage(f"{text!r} is not rows,columns", "--block", "write --block 128,128")
+    return int(parts[0]), int(parts[1])
+
+
+def allowed(words: tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
+    """`--allow a,b --allow c` as ("a", "b", "c")."""
+    return tuple(w.strip() for word in words or () for w in word.split(",") if w.strip())
+
+
+def options(**given: Any) -> dict[str, Any]:
+    """Only what the user gave: the layout fills in the rest."""
+    return {name: value for name, value in given.items() if value is not None and value != 0 and value != "" and value != ()}

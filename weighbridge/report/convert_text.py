@@ -1,0 +1,66 @@
+"""A conversion, or its plan, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from weighbridge.report.table import markdown_table, text_table
+from weighbridge.report.units import count, size
+
+
+def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
+    """Cost, lossy steps, what the choices of attention cost, and findings, before anything is written."""
+    table = markdown_table if markdown else text_table
+    lines = [f"{document['from']} -> {document['to']}: {count(document['pieces'], 'piece')} into {count(len(document['files']), 'file')}, "
+             f"reads {size(document['bytes_read'])}, writes {size(document['bytes_written'])}, "
+             f"{count(document['converted_scales'], 'FP8 scale')}", ""]
+    lines += [_lossy(document["lossy"], table), ""]
+    if document.get("attention"):
+        head = ("--attention", "q/k/v", "o_proj", "bytes of all layers", "error, measured on Gaussian blocks", "chosen")
+        rows = [(r["mode"], r["qkv"], r["o"], r["bytes"], r["error"], "*" if r["chosen"] else "") for r in document["attention"]]
+        lines += ["What the forms of attention cost:", table(head, rows), ""]
+    lines.append(findings(document.get("findings", [])))
+    return "\n".join(lines)
+
+
+def result_text(document: dict[str, Any], markdown: bool = False) -> str:
+    """What was done, in the words of the log that the first users waited for."""
+    table = markdown_table if markdown else text_table
+    if document.get("already_complete"):
+        return f"Nothing to do: the output is complete already ({count(len(document['files']), 'file')})."
+    speed = document["bytes_written"] / max(document["seconds"], 1e-9)
+    lines = [f"Converted {document['converted_scales']:,} FP8 scales ({document['from']} -> {document['to']})",
+             f"Wrote {size(document['bytes_written'])} in {count(len(document['files']), 'file')} in {document['seconds']:.2f} s "
+             f"({size(int(speed))}/s), peak memory {size(document['peak_memory_bytes'])}", "", _lossy(document["lossy"], table)]
+    for name in ("copied", "rewritten", "dropped"):
+        if document.get(name):
+            lines.append(f"{name}: {', '.join(document[name])}")
+    return "\n".join(lines)
+
+
+def findings(rows: list[dict[str, Any]]) -> str:
+    """Findings of a dry run, or that there are none."""
+    if not rows:
+        return "No findings: this plan can be carried out."
+    return "\n".join([f"{count(len(rows), 'finding')} that would stop it:"] + [
+        f"  {r['code']}: {r['where']}: {r['message']}" + (f"\n      {r['hint']}" if r["hint"] else "") for r in rows[:20]
+    ] + ([f"  and {len(rows) - 20:,} more"] if len(rows) > 20 else []))
+
+
+def _lossy(rows: list[dict[str, Any]], table: Callable[..., str]) -> str:
+    if not rows:
+        return "Exact: no step loses anything."
+    if "sqnr_db" not in rows[0]:
+        return table(("lossy step", "tensors", "bound", "what it does"), [(r["step"], r["count"], r["bound"], r["says"]) for r in rows])
+    return table(("lossy step", "tensors", "bound", "measured", "rounded codes"), [
+        (r["step"], r["count"], r["bound"], _measured(r),
+         f"{r['inexact']:,} of {r['values']:,}" if r.get("inexact") else "") for r in rows])
+
+
+def _measured(row: dict[str, Any]) -> str:
+    if row["overflow"]:
+        return "values overflow"
+    if row["sqnr_db"] is None:
+        return "nothing lost" if row["values"] else "not measured"
+    return f"{row['sqnr_db']} dB on {100 * row['share']:.3g} % of the values"
