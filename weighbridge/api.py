@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.source import open_checkpoint
+from weighbridge.collector import paused
 from weighbridge.errors import Usage
 from weighbridge.layouts.options import Options
 
@@ -74,12 +75,13 @@ def plan_for(checkpoint: Checkpoint, layout: str, *, shards: bool = False, block
 
     if shards and layout != "neuron":
         raise Usage(f"--shards goes with --to neuron, not with {layout}", "--shards")
-    source = bind(checkpoint, block)
-    try:
-        chosen = Options(block=block or source.options.block, **options)
-    except TypeError as error:
-        raise Usage(str(error).replace("Options.__init__() got an", "an"), "options") from error
-    return make_plan(source, "neuron-shards" if shards else layout, chosen)
+    with paused():
+        source = bind(checkpoint, block)
+        try:
+            chosen = Options(block=block or source.options.block, **options)
+        except TypeError as error:
+            raise Usage(str(error).replace("Options.__init__() got an", "an"), "options") from error
+        return make_plan(source, "neuron-shards" if shards else layout, chosen)
 
 
 def to_torch(src: str | os.PathLike[str] | Model, layout: str = "neuron", **options: Any) -> TorchView:

@@ -34,18 +34,19 @@ def family(request):
 
 
 class Region:
-    """A 2-D array with chosen row stride and misalignment inside a guarded buffer."""
+    """A 2-D array with chosen row stride, `shift` bytes after a cache line begins, inside a guarded buffer."""
 
     def __init__(self, shape, dtype, ld=None, shift=0, fill=0xA5):
         dtype = np.dtype(dtype)
         rows, columns = shape
-        self.ld, self.shift = ld or columns, shift
+        self.ld, self._fill = ld or columns, fill
         size = rows * self.ld * dtype.itemsize
-        self._bytes = np.full(size + shift + 64, fill, np.uint8)
-        self._whole = self._bytes[shift : shift + size].view(dtype).reshape(rows, self.ld)
+        self._bytes = np.full(size + shift + 192, fill, np.uint8)
+        start = -self._bytes.ctypes.data % 64 + shift
+        self._whole = self._bytes[start : start + size].view(dtype).reshape(rows, self.ld)
+        self._edges = self._bytes[:start], self._bytes[start + size :]
         self.array = self._whole[:, :columns]
-        self.address = self._bytes.ctypes.data + shift
-        self._before, self._fill = None, fill
+        self.address = self._bytes.ctypes.data + start
 
     @classmethod
     def of(cls, array, ld=None, shift=0):
@@ -55,11 +56,8 @@ class Region:
 
     def outside_is_untouched(self) -> bool:
         """Nothing was written before, after or between the rows."""
-        columns = self.array.shape[1]
-        gaps = self._whole[:, columns:].copy().view(np.uint8)
-        size = self._whole.nbytes
-        edges = np.concatenate([self._bytes[: self.shift], self._bytes[self.shift + size :]])
-        return bool((gaps == self._fill).all() and (edges == self._fill).all())
+        gaps = self._whole[:, self.array.shape[1] :].copy().view(np.uint8)
+        return all((part == self._fill).all() for part in (gaps, *self._edges))
 
 
 @pytest.fixture(scope="session")

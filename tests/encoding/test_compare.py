@@ -102,6 +102,22 @@ def test_sums_do_not_depend_on_the_stride_or_the_address(family, region):
     assert (run(family, region, a, b, 0.1, ld=(13, 5)) == first).all()
 
 
+def test_all_families_give_the_same_sums():
+    if not kernels.vector_is_possible():
+        pytest.skip("this CPU has no AVX2")
+    rng = np.random.default_rng(4)
+    a = rng.standard_normal((40, 1000)).astype(np.float32)
+    b = (a * (1 + rng.standard_normal(a.shape) / 500)).astype(np.float32)
+    grid = np.exp2(rng.uniform(-8, 0, (2, 8))).astype(np.float32)
+    outs = []
+    for name in kernels.FAMILIES:
+        out = np.array(NOTHING)
+        where = (grid.ctypes.data, 8, 3, 5, 128, 128, 0.002, 0.01, out.ctypes.data)
+        kernels.load("compare_f32", name)(a.ctypes.data, 1000, b.ctypes.data, 1000, *a.shape, *where)
+        outs.append(out)
+    assert outs[0][4] > 0 and (outs[0] == outs[1]).all()
+
+
 @pytest.mark.parametrize("n", [0, 1, 63, 64, 65, 4095, 4096, 4097, 20000])
 def test_same_bytes(n):
     a = np.random.default_rng(n).integers(0, 256, n + 1, dtype=np.uint8)

@@ -76,6 +76,18 @@ def test_any_region(family, region, name, data):
 
 
 @pytest.mark.parametrize("name", OUTPUT)
+@pytest.mark.parametrize(("columns", "shift"), [(8192, 0), (8150, 0), (8192, 1)])
+def test_a_region_that_is_large_enough_to_be_streamed(family, region, name, columns, shift):
+    rng = np.random.default_rng(8)
+    code = rng.integers(0, 127, (1100, columns), dtype=np.uint8)
+    code[700, columns // 2] = 0x7F
+    scale = random_scale(rng, (9, 64), POWERS["usual"])
+    nans, got = run(family, region, name, code, scale, (0, 0), (128, 128), shifts=(0, shift))
+    assert nans
+    assert_same_bits(name, got, code, scale, (128, 128))
+
+
+@pytest.mark.parametrize("name", OUTPUT)
 @pytest.mark.parametrize("code", [0x7F, 0xFF])
 def test_one_nan_code_anywhere_is_seen(family, region, name, code):
     scale = np.full((1, 3), 1e-3, np.float32)

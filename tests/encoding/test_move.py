@@ -75,6 +75,13 @@ def test_counts_do_not_overflow_a_lane(family, region, mode):
 
 
 @pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(("shape", "shift"), [((4224, 4096), 0), ((4224, 4096), 8), ((4200, 4100), 0)])
+def test_a_region_that_is_large_enough_to_be_streamed(family, region, transposed, shape, shift):
+    code = np.random.default_rng(9).integers(0, 127, shape, dtype=np.uint8)
+    check(family, region, code, kernels.HALVE, transposed, (128, 128), shifts=(0, shift))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
 def test_one_nan_code_anywhere_is_seen(family, region, transposed):
     rng = np.random.default_rng(6)
     for _ in range(30):

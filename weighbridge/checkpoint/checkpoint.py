@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import re
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from weighbridge.checkpoint.header import Header, Tensor, read_header
 from weighbridge.checkpoint.store import Store, unsafe_name
+from weighbridge.collector import paused
 from weighbridge.errors import Problem, Refused
 
 INDEX = "model.safetensors.index.json"
@@ -36,13 +36,8 @@ class Checkpoint:
         self.headers: dict[str, Header] = {}
         self.tensors: dict[str, Tensor] = {}
         self.ranks = sorted(int(m[1]) for f in self.files if (m := RANK_FILE.match(f)))
-        enabled = gc.isenabled()
-        gc.disable()  # 96,103 small objects: the collector would walk them again and again
-        try:
+        with paused():
             self._read()
-        finally:
-            if enabled:
-                gc.enable()
 
     @property
     def label(self) -> str:

@@ -58,8 +58,9 @@ class Placement:
 
     def swap(self) -> Placement:
         """Exchange the last two axes."""
-        parts = tuple(p._replace(at_row=p.at_col, at_col=p.at_row, turned=not p.turned) for p in self.parts)
-        return replace(self, rows=self.cols, cols=self.rows, parts=parts)
+        parts = tuple(Part(weight, row, col, rows, cols, lead, at_col, at_row, not turned)
+                      for weight, row, col, rows, cols, lead, at_row, at_col, turned in self.parts)
+        return Placement(self.lead, self.cols, self.rows, parts, self.stacked, self.vector)
 
     def take(self, axis: int, ranges: Sequence[tuple[int, int, int]], size: int) -> Placement:
         """A new axis of `size`, filled from (start, stop) of the old one at a new place; the rest is zero.
@@ -102,17 +103,18 @@ def join(axis: int, *members: Placement) -> Placement:
     parts: list[Part] = []
     offset = 0
     for member in members:
-        field = "at_row" if axis == 0 else "at_col"
-        parts += [p._replace(**{field: getattr(p, field) + offset}) for p in member.parts]
+        down, right = (offset, 0) if axis == 0 else (0, offset)
+        parts += [Part(*p[:6], p.at_row + down, p.at_col + right, p.turned) for p in member.parts]
         offset += member.rows if axis == 0 else member.cols
     first = members[0]
-    return replace(first, parts=tuple(parts), rows=offset if axis == 0 else first.rows, cols=offset if axis == 1 else first.cols)
+    rows, cols = (offset, first.cols) if axis == 0 else (first.rows, offset)
+    return Placement(first.lead, rows, cols, tuple(parts), first.stacked, first.vector)
 
 
 def stack(members: Iterable[Placement]) -> Placement:
     """Members behind one another along a new first axis."""
     listed = list(members)
-    parts = tuple(p._replace(lead=index) for index, member in enumerate(listed) for p in member.parts)
+    parts = tuple(Part(*p[:5], index, *p[6:]) for index, member in enumerate(listed) for p in member.parts)
     return replace(listed[0], lead=len(listed), parts=parts, stacked=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -155,7 +156,7 @@ def _encoding(stored: Stored, weight: Tensor, scale: Tensor | None, options: Opt
         if scale is not None:
             return None, [Problem("scale-beside-float", f"{weight.dtype} weight with a scale {list(scale.shape)} beside it: is it decoded already?",
                                   where, "remove the scale if the weight holds real values")]
-        return plain(weight.dtype), []
+        return _float(weight.dtype), []
     if weight.dtype != "F8_E4M3":
         return None, [Problem("encoding", f"{weight.dtype} codes; this layout holds F8_E4M3", where)]
     if scale is None:
@@ -164,6 +165,17 @@ def _encoding(stored: Stored, weight: Tensor, scale: Tensor | None, options: Opt
     if scale.dtype not in ("F32", "BF16"):
         return None, [Problem("scale-dtype", f"scale is {scale.dtype}; F32 or BF16 is what this layout holds", f"{scale.file}: {stored.scale_name}")]
     return _match_grid(stored, scale, options, peak)
+
+
+@cache
+def _float(dtype: str) -> Encoding:
+    return plain(dtype)
+
+
+@cache
+def _codes(block: tuple[int, int], scale_dtype: str, peak: float) -> Encoding:
+    """One object for each encoding: plans look steps up by it, tens of thousands of times."""
+    return Encoding("F8_E4M3", block, scale_dtype, peak)
 
 
 def _match_grid(stored: Stored, scale: Tensor, options: Options, peak: float) -> tuple[Encoding | None, list[Problem]]:
@@ -175,7 +187,7 @@ def _match_grid(stored: Stored, scale: Tensor, options: Options, peak: float) ->
         blocks = [(columns, rows), (1, rows)] if stored.placement.stacked else [(1, max(whole, stored.placement.cols)), (1, columns)]
     tried = []
     for block in blocks:
-        encoding = Encoding("F8_E4M3", block, scale.dtype, peak)
+        encoding = _codes(block, scale.dtype, peak)
         if scale.shape in (stored.scale_shape(encoding), encoding.grid(stored.shape)):
             return encoding, []
         tried.append(f"{list(stored.scale_shape(encoding))} (block {block[0]}x{block[1]})")

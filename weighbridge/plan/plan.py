@@ -160,7 +160,7 @@ class Resolver:
         stated = source.checkpoint.manifest.get("options")
         self.stated = stated if isinstance(stated, dict) else {}
         self.halved = self.stated.get("scale_rule") == "halve" and source.layout.startswith("neuron")
-        self.steps: dict[tuple[Encoding, Encoding, bool, bool], Step | None] = {}
+        self.steps: dict[tuple[object, ...], Step | None] = {}
 
     def target(self, stored: Stored) -> Target:
         encoding = stored.encoding or self._own_encoding(stored)
@@ -197,14 +197,18 @@ class Resolver:
 
     def _step(self, part: Part, encoding: Encoding, fragment: Fragment) -> Step | None:
         bound = self.source.bound[fragment.source]
-        source = bound.encoding
+        stacked = bound.stored.placement.stacked
+        # Equal geometry gives an equal step; identity stands for equality, since encodings are shared objects.
+        key = (id(bound.encoding), id(encoding), stacked, part[1:5], part[6:], fragment[2:])
+        if key not in self.steps:
+            self.steps[key] = self._new_step(part, encoding, fragment, bound.encoding, stacked)
+        return self.steps[key]
+
+    def _new_step(self, part: Part, encoding: Encoding, fragment: Fragment, source: Encoding, stacked: bool) -> Step | None:
         nested = source.quantized and encoding.quantized and _nested(part, encoding, fragment, source)
         # Attention that was requantized per row was not halved; only its exact form has a way back.
-        halved = self.halved and (bound.stored.placement.stacked or self.stated.get("attention") == "exact")
-        key = (source, encoding, nested, halved)
-        if key not in self.steps:
-            self.steps[key] = choose(source, encoding, self.options, nested, halved)
-        return self.steps[key]
+        halved = self.halved and (stacked or self.stated.get("attention") == "exact")
+        return choose(source, encoding, self.options, nested, halved)
 
     def _block_piece(self, part: Part, encoding: Encoding, step: Step) -> Piece:
         """New scales are made over whole blocks of the logical weight, so that a cut does not change them."""
