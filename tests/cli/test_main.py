@@ -115,7 +115,7 @@ def test_a_verb_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def process(*words: object, **options: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "weighbridge", *map(str, words)], capture_output=True, **options)
+    return subprocess.run([sys.executable, "-m", "weighbridge", *map(str, words)], capture_output=True, check=False, **options)
 
 
 def test_whole_process(small: Path) -> None:
@@ -129,5 +129,5 @@ def test_closed_pipe_is_quiet(small: Path) -> None:
     """The reader leaves before the first byte: no traceback, no complaint at the end of the interpreter."""
     reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
     reader.wait()
-    done = subprocess.run([sys.executable, "-m", "weighbridge", "inspect", str(small)], stdout=reader.stdin, stderr=subprocess.PIPE)
+    done = subprocess.run([sys.executable, "-m", "weighbridge", "inspect", str(small)], stdout=reader.stdin, stderr=subprocess.PIPE, check=False)
     assert done.stderr == b"" and done.returncode == 141

@@ -152,7 +152,8 @@ def test_quantize_of_the_smallest_values_is_exact():
     value = (np.arange(-224, 225).astype(np.float64) * 2.0**-149).astype(np.float32)[None]
     code, scale = codec.quantize(value, (1, 449))
     assert scale[0, 0] == codec.SMALLEST_F32
-    assert (codec.decode(code, scale, (1, 449))[np.abs(value) <= 16 * 2.0**-149] == value[np.abs(value) <= 16 * 2.0**-149]).all()
+    representable = np.abs(value) <= 16 * 2.0**-149
+    assert (codec.decode(code, scale, (1, 449)) == value)[representable].all()
 
 
 @pytest.mark.parametrize("fmax", [448.0, 240.0])

@@ -54,20 +54,25 @@ def test_equal_regions(family, region):
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_any_pair(family, region, data):
-    draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+
+    def draw(low, high):
+        return data.draw(st.integers(low, high))
+
     shape, block, origin = (draw(1, 20), draw(1, 300)), (draw(1, 30), draw(1, 150)), (draw(0, 20), draw(0, 90))
     rng = np.random.default_rng(draw(0, 2**32))
     a = rng.standard_normal(shape).astype(np.float32)
-    b = np.where(rng.random(shape) < data.draw(st.sampled_from([0, 0.01, 1])), a * (1 + rng.standard_normal(shape) / 500), a)
-    b = b.astype(np.float32)
+    changed = rng.random(shape) < data.draw(st.sampled_from([0, 0.01, 1]))
+    b = np.where(changed, a * (1 + rng.standard_normal(shape) / 500), a).astype(np.float32)
     specials = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e-45, 3e38], np.float32)
     for v in (a, b) if data.draw(st.booleans()) else ():
         some = rng.random(shape) < 0.02
         v[some] = rng.choice(specials, some.sum())
     grid = None
     if data.draw(st.booleans()):
-        grid = np.exp2(rng.uniform(-8, 0, [(o + n) // k + 1 for o, n, k in zip(origin, shape, block)])).astype(np.float32)
-    check(family, region, a, b, 0.002, absolute=0.01, grid=grid, origin=origin, block=block, ld=(draw(0, 9), draw(0, 9)))
+        blocks = [(o + n) // k + 1 for o, n, k in zip(origin, shape, block)]
+        grid = np.exp2(rng.uniform(-8, 0, blocks)).astype(np.float32)
+    ld = (draw(0, 9), draw(0, 9))
+    check(family, region, a, b, 0.002, absolute=0.01, grid=grid, origin=origin, block=block, ld=ld)
 
 
 @pytest.mark.parametrize(("a", "b", "violates"), [

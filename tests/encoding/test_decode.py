@@ -22,9 +22,7 @@ def run(family, region, name, code, scale, origin, block, ld=None, shifts=(0, 0)
     src = region.of(code, ld and code.shape[1] + ld[0], shifts[0])
     dst = region(code.shape, OUTPUT[name], ld and code.shape[1] + ld[1], shifts[1])
     grid = region.of(scale, scale.shape[1] + 1)
-    nans = family(name)(
-        src.address, src.ld, *code.shape, grid.address, grid.ld, *origin, *block, dst.address, dst.ld
-    )
+    nans = family(name)(src.address, src.ld, *code.shape, grid.address, grid.ld, *origin, *block, dst.address, dst.ld)
     assert dst.outside_is_untouched()
     assert (src.array == code).all()
     return nans, dst.array
@@ -63,7 +61,10 @@ def test_a_scale_at_each_power_of_two(family, region, name):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_region(family, region, name, data):
-    draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+
+    def draw(low, high):
+        return data.draw(st.integers(low, high))
+
     shape, block, origin = (draw(0, 40), draw(0, 300)), (draw(1, 50), draw(1, 150)), (draw(0, 60), draw(0, 200))
     rng = np.random.default_rng(draw(0, 2**32))
     code = rng.integers(0, 256 if data.draw(st.booleans()) else 127, shape, dtype=np.uint8)

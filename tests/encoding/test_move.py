@@ -19,9 +19,7 @@ def run(family, region, code, mode, transposed, block, ld=(0, 0), shifts=(0, 0),
     dst = region(shape, np.uint8, shape[1] + ld[1], shifts[1])
     counts = region.of(np.full([-(-n // b) for n, b in zip(code.shape, block)], UNTOUCHED, np.int32))
     grid = counts.address if counting else 0
-    nans = family("move")(
-        src.address, src.ld, *code.shape, dst.address, dst.ld, int(transposed), mode, *block, grid
-    )
+    nans = family("move")(src.address, src.ld, *code.shape, dst.address, dst.ld, int(transposed), mode, *block, grid)
     assert dst.outside_is_untouched() and counts.outside_is_untouched()
     return nans, dst.array, counts.array
 
@@ -58,12 +56,15 @@ def test_every_code_at_every_place_of_a_tile(family, region, mode, transposed):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_any_region(family, region, mode, transposed, data):
-    draw = lambda low, high: data.draw(st.integers(low, high))  # noqa: E731
+
+    def draw(low, high):
+        return data.draw(st.integers(low, high))
+
     shape, block = (draw(0, 150), draw(0, 150)), (draw(1, 160), draw(1, 160))
     rng = np.random.default_rng(draw(0, 2**32))
     code = rng.integers(0, 256 if data.draw(st.booleans()) else 127, shape, dtype=np.uint8)
-    where = {"ld": (draw(0, 70), draw(0, 70)), "shifts": (draw(0, 65), draw(0, 65)), "counting": data.draw(st.booleans())}
-    check(family, region, code, mode, transposed, block, **where)
+    where = {"ld": (draw(0, 70), draw(0, 70)), "shifts": (draw(0, 65), draw(0, 65))}
+    check(family, region, code, mode, transposed, block, counting=data.draw(st.booleans()), **where)
 
 
 @pytest.mark.parametrize("mode", [kernels.HALVE, kernels.DOUBLE])

@@ -18,7 +18,7 @@ from weighbridge.testing import shapes
 from weighbridge.testing.replica import write_replica
 
 sys.path.insert(0, str(Path(__file__).parent))
-import tables  # noqa: E402
+import tables
 
 CONTRACT = {"schema", "model_type", "shards", "tensors", "parameters", "bytes", "bytes_bf16", "roles", "claims", "disagreements"}
 ROW = {"role", "dtype", "strategy", "block", "scale_suffix", "scale_dtype", "count", "parameters", "bytes"}

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from weighbridge import __version__
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrapped = WeighbridgeError("io", error.strerror or str(error), place)
         wrapped.__cause__ = error
         return _report(wrapped, USAGE, arguments)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 the last line of defence: exit 101
         return _internal(error, arguments)
 
 
@@ -145,7 +146,7 @@ def _report(error: WeighbridgeError, code: int, arguments: list[str]) -> int:
 def wants_json(arguments: Sequence[str]) -> bool:
     """Whether the command line asks for JSON, told without parsing it: it may be the part that cannot be parsed."""
     words = list(arguments[: arguments.index("--")]) if "--" in arguments else list(arguments)
-    return "--format=json" in words or any(pair == ("--format", "json") for pair in zip(words, words[1:], strict=False))
+    return "--format=json" in words or any(pair == ("--format", "json") for pair in pairwise(words))
 
 
 def _drop_stdout() -> None:

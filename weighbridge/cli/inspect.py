@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import Literal
 
@@ -30,19 +29,18 @@ def inspect(
     tensors
         List single tensors whose names match this shell pattern; all of them where no pattern follows.
     """
-    # A report lives shorter than one pass of the collector over its 96,103 tensors.
-    gc.disable()
     from weighbridge.checkpoint.source import open_checkpoint
+    from weighbridge.collector import paused
     from weighbridge.inspection import inspect as weigh
     from weighbridge.inspection import tensor_list
     from weighbridge.report import inspect_text
     from weighbridge.report.sink import emit
 
-    checkpoint = open_checkpoint(src)
-    if tensors is not None:
-        listed = tensor_list(checkpoint, tensors)
-        emit(listed, lambda: inspect_text.list_text(listed), lambda: inspect_text.list_markdown(listed), format, output)
+    with paused():
+        checkpoint = open_checkpoint(src)
+        document = weigh(checkpoint) if tensors is None else tensor_list(checkpoint, tensors)
+    if tensors is None:
+        emit(document, lambda: inspect_text.text(document), lambda: inspect_text.markdown(document), format, output)
     else:
-        weighed = weigh(checkpoint)
-        emit(weighed, lambda: inspect_text.text(weighed), lambda: inspect_text.markdown(weighed), format, output)
+        emit(document, lambda: inspect_text.list_text(document), lambda: inspect_text.list_markdown(document), format, output)
     return 0

@@ -236,7 +236,7 @@ def _new_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: S
                 raise _nan(slab, 1)
     codes, scale = quantize(region, block, slab.encoding.peak, slab.name, scratch)
     down, right = part.row - row, part.col - col
-    taken = codes[down : down + part.rows, right : right + part.cols]
+    taken = _rect(codes, down, right, part)
     rows_out, cols_out = part.extent
     out = slab.codes_RC[part.at_row : part.at_row + rows_out, part.at_col : part.at_col + cols_out]
     out[...] = taken.T if part.turned else taken
@@ -246,7 +246,11 @@ def _new_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: S
     loss.values += part.rows * part.cols
     back = scratch.array("back", (rows, cols), np.float32)
     values(QTensor(codes, scale, Encoding("F8_E4M3", block, "F32", slab.encoding.peak)), back, scratch)
-    _compare(region[down : down + part.rows, right : right + part.cols], back[down : down + part.rows, right : right + part.cols], loss)
+    _compare(_rect(region, down, right, part), _rect(back, down, right, part), loss)
+
+
+def _rect(array: np.ndarray, row: int, col: int, part: Part) -> np.ndarray:
+    return array[row : row + part.rows, col : col + part.cols]
 
 
 def _whole_blocks(fragments: tuple[Fragment, ...], part: Part, block: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -282,9 +286,10 @@ def _measure(q: QTensor, out: np.ndarray, part: Part, slab: Slab, loss: Loss) ->
 
 
 def _compare(before: np.ndarray, after: np.ndarray, loss: Loss) -> None:
-    """Sums in float64 over whole rows, so that they do not depend on the threads."""
-    wide = before.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        loss.measured += before.size
-        loss.signal += float(np.square(wide).sum())
-        loss.error += float(np.square(wide - after).sum())
+    """Add signal and error power. The sums run in float64 over whole rows, so that they do not depend on the threads."""
+    before, after = np.ascontiguousarray(before), np.ascontiguousarray(after)
+    out = np.array([0, 0, 0, 0, 0, -1], np.float64)
+    kernels.compare_f32(*address(before), *address(after), *before.shape, 0, 0, 0, 0, 1, 1, np.inf, 0.0, out.ctypes.data)
+    loss.measured += before.size
+    loss.signal += float(out[0])
+    loss.error += float(out[1])

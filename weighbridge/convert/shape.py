@@ -13,6 +13,7 @@ from weighbridge.layouts.placement import Part, clip
 from weighbridge.plan.plan import Piece, Target
 
 SLAB = 12 << 20  # bytes; two threads' buffers and scratch stay far below the memory promise
+FLOAT_SLAB = 2 << 20  # bytes of codes where a slab is decoded to float32, twice, on its way
 
 
 class Place(NamedTuple):
@@ -80,7 +81,8 @@ def _target_slabs(place: Place) -> Iterator[SlabPlan]:
     stored, encoding = place.target.stored, place.target.encoding
     placed = stored.placement
     block = encoding.block[0] if encoding.block else 1
-    height = max(1, SLAB // max(1, placed.cols * encoding.itemsize))
+    decoded = any(p.step.name in ("requantize", "quantize") for p in place.target.pieces[:1])
+    height = max(1, (FLOAT_SLAB if decoded else SLAB) // max(1, placed.cols * encoding.itemsize))
     unit = np.lcm(block, 128) if block < placed.rows else placed.rows
     height = max(int(unit), height // int(unit) * int(unit))
     by_lead: dict[int, list[Piece]] = {}

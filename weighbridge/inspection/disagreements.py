@@ -81,7 +81,8 @@ def _skips(checkpoint: Checkpoint, claims: Claims, survey: Survey) -> list[dict[
         found.append(entry("skip-quantized", f"listed as not quantized, and quantized in the files: {_names(coded)}", where, len(coded),
                            "a reader that obeys the list takes codes for values: remove the entries"))
     if absent:
-        found.append(entry("skip-unmatched", f"listed as not quantized, and no module has such a name: {_names(absent)}", where, len(absent), level="note"))
+        found.append(entry("skip-unmatched", f"listed as not quantized, and no module has such a name: {_names(absent)}", where, len(absent),
+                           level="note"))
     return found
 
 
@@ -102,7 +103,8 @@ def _matches(text: str, module: str) -> bool:
         except re.error:
             return False
     if "*" in text:
-        return fnmatchcase(module[1:-1], text.replace("layers.*.", "layers.")) or fnmatchcase(module[1:-1], text.replace("layers.*.", "layers.") + ".*")
+        pattern = text.replace("layers.*.", "layers.")  # as in a key, which has no layer number
+        return fnmatchcase(module[1:-1], pattern) or fnmatchcase(module[1:-1], pattern + ".*")
     return bool(text) and f".{text}." in module
 
 
@@ -132,8 +134,7 @@ def _file_names(checkpoint: Checkpoint) -> list[dict[str, Any]]:
     stated = {int(m[1]) for file in checkpoint.headers if (m := OF.search(file))}
     if len(stated) != 1 or stated == {len(checkpoint.headers)}:
         return []
-    number = stated.pop()
-    return [entry("file-count", f"file names end in -of-{number:05d}, there are {len(checkpoint.headers):,} files and the index asks for no other",
-                  checkpoint.label, level="note")] if INDEX in checkpoint.files else [
-            entry("file-count", f"file names end in -of-{number:05d}, there are {len(checkpoint.headers):,} files and no index tells which are due",
-                  checkpoint.label, hint="compare with the publisher's list")]
+    says = f"file names end in -of-{stated.pop():05d}, there are {len(checkpoint.headers):,} files"
+    if INDEX in checkpoint.files:
+        return [entry("file-count", f"{says} and the index asks for no other", checkpoint.label, level="note")]
+    return [entry("file-count", f"{says} and no index tells which are due", checkpoint.label, hint="compare with the publisher's list")]

@@ -22,6 +22,7 @@ HELPERS = frozenset({
     "weight_scale_2", "weight_global_scale", "input_global_scale", "input_scale", "activation_scale", "k_scale", "v_scale", "q_scale",
     "output_scale", "weight_shape", "weight_zero_point", "input_zero_point", "weight_g_idx", "g_idx", "qzeros", "quant_map", "nested_absmax",
     "nested_quant_map", "weight_format", "qscale_act", "input_scale_ub",
+    "rank", "local_expert_indices",  # NxD's numbers of ranks and experts
 })
 PACKED = frozenset({"U8", "I8", "I32"})
 
@@ -140,5 +141,7 @@ def _transposed(shape: tuple[int, ...], grid: tuple[int, ...], claims: Claims) -
     for group in claims.groups:
         if -(-inputs // group) == grid[0]:
             return "group", (group, 1), ""
-    claimed = f"the claimed group {claims.groups[0]} gives {-(-inputs // claims.groups[0])} rows" if claims.groups else "the config names no group_size"
+    claimed = "the config names no group_size"
+    if claims.groups:
+        claimed = f"the claimed group {claims.groups[0]} gives {-(-inputs // claims.groups[0])} rows"
     return "group", None, f"scales {list(grid)} for {inputs} inputs; {claimed}"

@@ -101,9 +101,7 @@ def _linear_role(words: list[str], last: str, everything: set[str], leaf: str) -
         group = "experts" if "experts" in everything or "expert_mlps" in everything else "mlp"
         return f"{group}.{FEED_FORWARD[last]}"
     if last in ATTENTION or everything & ATTENTION_PARENTS:
-        return "attention." + ATTENTION[last] if last in ATTENTION else "attention.other" if last != "rank" else "rank numbers"
+        return "attention." + ATTENTION.get(last, "other")
     if last in HEADS and len(words) <= 3:
         return "lm_head"
-    if last in ("rank", "local_expert_indices"):
-        return "rank numbers"
     return "other"

@@ -11,7 +11,7 @@ from weighbridge.inspection.claims import Claims
 from weighbridge.inspection.encodings import HELPERS, SCALE_WORDS, SCALES, Kind, read_kind
 from weighbridge.inspection.roles import family_roles, keys_of, role_of
 
-HELPER_ROLE = "helpers"  # zero points, global scales, shapes, and scales whose weight is not here
+HELPER_ROLE = "helpers"  # zero points, global scales, shapes, rank numbers, and scales whose weight is not here
 
 
 class Row(NamedTuple):
@@ -130,7 +130,7 @@ class Survey:
         """A pair of headers is judged once: the 96,103 tensors of M2 have 784 of them."""
         beside = None if scale is None else (scale.dtype, scale.shape)
         kind = read_kind(tensor.dtype, tensor.shape, key.suffix, beside, suffix, self.claims, self.neuron)
-        row = Row(key.role, tensor.dtype, kind.strategy, kind.block, suffix if scale is not None else None, scale.dtype if scale is not None else None)
+        row = Row(key.role, tensor.dtype, kind.strategy, kind.block, *((suffix, scale.dtype) if scale is not None else (None, None)))
         pair = Pair(row, kind)
         pair.bytes, pair.scale_bytes = tensor.nbytes, scale.nbytes if scale is not None else 0
         return pair

@@ -16,12 +16,13 @@ compare_f32 (a, a_ld, b, b_ld, R, C, grid, grid_ld, r0, c0, bR, bC, rel, absolut
 same_bytes (a, b, n) -> index of the first byte that differs, or -1
 
 Two families hold these functions: `portable` runs on every CPU, `vector` on x86 with AVX2. The CPU
-chooses, unless WEIGHBRIDGE_KERNELS names one. Each story (decode, move, ...) is compiled at its first
-use and then read from a cache: next to the source, or below WEIGHBRIDGE_CACHE.
+chooses, unless WEIGHBRIDGE_KERNELS names one. A kernel is compiled at its first use and then read from
+a cache: next to the source, or below WEIGHBRIDGE_CACHE.
 """
 
 import importlib
 import os
+import threading
 
 COPY, HALVE, DOUBLE, LEGACY = range(4)  # the modes of `move`
 
@@ -56,9 +57,20 @@ def family() -> str:
     return wanted
 
 
+_loaded = {}
+_loading = threading.Lock()
+
+
 def load(name: str, from_family: str | None = None):
     """One kernel by name, of the family of this process or of the named one."""
-    return getattr(importlib.import_module(f"{__name__}.{from_family or family()}.{STORY[name]}"), name)
+    key = from_family or family(), STORY[name], name
+    with _loading:
+        if key not in _loaded:
+            from .memory import compiled
+
+            module = importlib.import_module(f"{__name__}.{key[0]}.{key[1]}")
+            _loaded[key] = compiled(getattr(module, name))
+    return _loaded[key]
 
 
 def __getattr__(name: str):

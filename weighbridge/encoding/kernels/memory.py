@@ -60,5 +60,15 @@ inner = njit(nogil=True, error_model="numpy")
 
 
 def kernel(signature):
-    """A function that Python calls: one compiled form, kept on disk."""
-    return njit(signature, nogil=True, cache=True, error_model="numpy")
+    """Mark a function that Python calls. `compiled` makes it, when it is wanted."""
+
+    def mark(function):
+        function.signature = signature
+        return function
+
+    return mark
+
+
+def compiled(function):
+    """One compiled form of a kernel, for its signature, kept on disk."""
+    return njit(function.signature, nogil=True, cache=True, error_model="numpy")(function)

@@ -27,7 +27,7 @@ def f32_to_bf16(value):
 def load_scale(scale, index):
     """A scale, and for any NaN the plain one: adding to a long payload, f32_to_bf16 would reach -0."""
     value = load_f32(scale, index)
-    return value if value == value else NAN
+    return NAN if np.isnan(value) else value
 
 
 @inner

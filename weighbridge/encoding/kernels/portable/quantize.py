@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..memory import bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_u16, load_u32, store_f32, store_u8
+from ..memory import bits_of_f32, f32_of_bits, inner, kernel, load_u16, load_u32, store_f32, store_u8
 
 SIGNATURE = "int64(int64, int64, int64, int64, int64, int64, float64, int64, int64, int64, int64)"
 SMALLEST_NORMAL = np.float32(2.0**-6)
@@ -74,11 +74,11 @@ def quantize_region(src, src_ld, R, C, bR, bC, fmax, dst, dst_ld, scale, scale_l
             block, code = src + item * (i * src_ld + j), dst + i * dst_ld + j
             block_scale = scale_of_bits(largest_bits(block, src_ld, rows, columns, item), fmax)
             store_f32(scale, i // bR * scale_ld + j // bC, block_scale)
-            if block_scale == block_scale:
-                quantize_rows(block, src_ld, rows, columns, item, block_scale, fmax, code, dst_ld)
-            else:
+            if np.isnan(block_scale):
                 refuse_rows(rows, columns, code, dst_ld)
                 refused += 1
+            else:
+                quantize_rows(block, src_ld, rows, columns, item, block_scale, fmax, code, dst_ld)
     return refused
 
 

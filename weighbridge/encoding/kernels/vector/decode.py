@@ -11,7 +11,7 @@ portable loop. So are runs whose scale is not usual. A large result is streamed 
 import numpy as np
 from numba import types
 
-from ..memory import inner, kernel, load_f32, store_u8
+from ..memory import inner, kernel, store_u8
 from ..portable.decode import SIGNATURE, TWO_120, code_to_f32, f32_to_bf16, load_scale, row_to_bf16, row_to_f32
 from .lanes import BYTE, HALF, LONG, REAL, STREAM_FROM, WORD, fence, step
 
@@ -119,7 +119,7 @@ def run_to_f32(src, n, scale, dst, stream):
 
 @inner
 def make_tables(scales, n, tables):
-    """Tables of a row of scales; returns nothing, but leaves 0 as the first high half where there is none."""
+    """The tables of a row of scales. Where a scale allows none, the first high half is 0, which no table has."""
     for k in range(n):
         scale = load_scale(scales, k)
         if LOWEST < scale < HIGHEST:

@@ -21,7 +21,7 @@ LONG = ir.IntType(64)
 # Bytes of a result from which on it is streamed past the caches. A smaller one is a buffer that somebody
 # reads soon after: out of the cache this is faster, and ordinary stores leave it there.
 STREAM_FROM = 16 << 20
-__all__ = ["STREAM_FROM", "BYTE", "HALF", "WORD", "LONG", "REAL", "Code", "Lanes", "fence", "step"]
+__all__ = ["BYTE", "HALF", "LONG", "REAL", "STREAM_FROM", "WORD", "Code", "Lanes", "fence", "step"]
 
 
 def step(result, *arguments):

@@ -1,16 +1,17 @@
 """bfloat16 and float32 values to e4m3fn codes with one scale per block, 32 at a time.
 
 A division costs more than all the rest, so a block multiplies by the reciprocal of its scale. That is
-off from the true quotient by less than 3 units of the last of its 24 bits. It can change the code only
-where a boundary between two codes is as near as that, or where the code is subnormal: a step that sees
-one of these divides. So the codes are those of a true division, always.
+off from the true quotient by less than 3 units of the last of its 24 bits: one half for the quotient, one
+for the reciprocal, at most one and a bit for its product. It can change a code only where a boundary
+between two codes is as near as that. A step that sees such a value divides, so the codes are those of a
+true division, always.
 """
 
 import numpy as np
 from numba import types
 
-from ..memory import bits_of_f32, inner, kernel, store_f32
-from ..portable.quantize import INFINITY, SIGNATURE, largest_bits, quantize_rows, refuse_rows, scale_of_bits
+from ..memory import inner, kernel, store_f32
+from ..portable.quantize import SIGNATURE, largest_bits, quantize_rows, refuse_rows, scale_of_bits
 from .lanes import BYTE, HALF, REAL, WORD, step
 
 LANES, WIDE = 32, 128  # values of a step, and of a step that only looks for the largest
@@ -153,11 +154,11 @@ def quantize_region(src, src_ld, R, C, bR, bC, fmax, dst, dst_ld, scale, scale_l
             block, code = src + item * (i * src_ld + j), dst + i * dst_ld + j
             block_scale = scale_of_bits(largest_of_block(block, src_ld, rows, columns, item), fmax)
             store_f32(scale, i // bR * scale_ld + j // bC, block_scale)
-            if block_scale == block_scale:
-                quantize_block(block, src_ld, rows, columns, item, block_scale, fmax, code, dst_ld)
-            else:
+            if np.isnan(block_scale):
                 refuse_rows(rows, columns, code, dst_ld)
                 refused += 1
+            else:
+                quantize_block(block, src_ld, rows, columns, item, block_scale, fmax, code, dst_ld)
     return refused
 
 
