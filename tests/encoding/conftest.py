@@ -1,28 +1,9 @@
-"""Kernels by family, compiled from the source as it is now."""
-
-import hashlib
-import os
-import tempfile
-from pathlib import Path
+"""Kernels by family, and regions of memory to use them on."""
 
 import numpy as np
 import pytest
 
 from weighbridge.encoding import kernels
-
-
-def _cache_of_this_source() -> Path:
-    """numba's cache does not see a change in a file that the kernel's file imports: one folder per source."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(kernels.__file__).parent.parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return Path(tempfile.gettempdir()) / f"weighbridge-test-kernels-{os.getuid()}-{digest.hexdigest()[:16]}"
-
-
-def pytest_configure():
-    from numba import config
-
-    config.CACHE_DIR = str(_cache_of_this_source())
 
 
 @pytest.fixture(params=kernels.FAMILIES, scope="session")

@@ -1,6 +1,7 @@
 """What is imported, which family runs, where the compiled code goes, and that kernels let other threads run."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -51,6 +52,30 @@ def test_the_cache_goes_where_the_environment_says(tmp_path):
     assert python(code, **environment)[0] == "0"
     assert list((tmp_path / "numba").rglob("*.nbc"))
     assert python(code, **environment)[0] == "1"
+
+
+def test_a_change_in_any_file_of_the_kernels_makes_a_new_cache_entry(tmp_path):
+    copy = tmp_path / "weighbridge" / "encoding"
+    shutil.copytree(ROOT / "weighbridge" / "encoding", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "weighbridge" / "__init__.py").touch()
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from weighbridge.encoding import kernels\n"
+        "print(kernels.same_bytes.__qualname__)"
+    )
+    names = []
+    for line in ("", "# another comment\n"):
+        with open(copy / "kernels" / "memory.py", "a", encoding="utf-8") as file:
+            file.write(line)
+        names.append(python(code, WEIGHBRIDGE_KERNELS="portable"))
+    assert names[0] != names[1] and all(name.startswith("same_bytes_") for name, _ in names), names
+
+
+def test_kernels_work_where_no_cache_can_be_written():
+    code = (
+        "from numba.core import caching; caching._CacheImpl._locator_classes = []\n"
+        "from weighbridge.encoding import kernels; print(kernels.same_bytes(0, 0, 0))"
+    )
+    assert python(code, NUMBA_CACHE_DIR="") == ("-1", "")
 
 
 def test_no_kernel_has_that_name():

@@ -1,4 +1,4 @@
-"""First bytes of remote files, brought once: in parallel, kept in memory, and on disk where they cannot change."""
+"""A store whose files are elsewhere: first bytes are brought once, in parallel, and kept; on disk where they cannot change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from weighbridge.errors import WeighbridgeError
 
@@ -20,28 +20,48 @@ HELD = 512 << 20  # bytes of heads together
 READ_LIMIT = 128 << 20  # bytes of one read; the largest header is 100 MB
 THREADS = 16  # a request waits most of its time
 
-Fetch = Callable[[str, int, int], bytes]
+
+class Answer(NamedTuple):
+    """Bytes of one file, and the size of all of it."""
+
+    data: bytes
+    size: int
+
+
+Fetch = Callable[[str, int, int], Answer]
 Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
-class Heads:
-    """Reads of many remote files. The head of a shard is its header; of another file, all of it up to `WHOLE`.
+class Remote:
+    """A `Store` of which sizes are known, ranges are brought by `fetch`, and nothing has a local path.
 
-    `fetch(file, offset, length)` brings exactly that range, or raises. The first read of one shard brings the
-    heads of all, as a reader of headers wants them one after the other.
+    `fetch(file, offset, length)` brings that range, or raises. The head of a shard is its header; of another
+    file, all of it up to `WHOLE`. The first read of one shard brings the heads of all, as a reader of headers
+    wants them one after the other.
     """
 
-    def __init__(self, sizes: dict[str, int], fetch: Fetch, disk: Disk | None = None) -> None:
-        self.sizes, self.fetch, self.disk = sizes, fetch, disk
+    def __init__(self, label: str, sizes: dict[str, int], fetch: Fetch, disk: Disk | None = None) -> None:
+        self.label, self.sizes, self.fetch, self.disk = label, sizes, fetch, disk
         self.first: dict[str, bytes] = {}  # first bytes that came with the size
         self.kept: dict[str, bytes] = {}
         self.held = 0
         self.warm = False
         self.lock = threading.Lock()
 
+    def files(self) -> dict[str, int]:
+        """Size in bytes of every file."""
+        return dict(sorted(self.sizes.items()))
+
+    def path(self, file: str) -> Path | None:
+        """None: conversion maps files, and these are not here."""
+        return None
+
     def read(self, file: str, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`, or fewer at the end. Raises `WeighbridgeError` (`not-found`, `read-too-large`)."""
+        """`length` bytes from `offset`, or fewer at the end.
+
+        Raises `WeighbridgeError`: `not-found`, `read-too-large`, `file-changed`, and what `fetch` raises.
+        """
         size = self.sizes.get(file)
         if size is None:
             raise WeighbridgeError("not-found", "no such file in this checkpoint", file)
@@ -52,11 +72,18 @@ class Heads:
             raise WeighbridgeError("read-too-large", f"{length:,} bytes in one read, the limit is {READ_LIMIT:,}", file,
                                    "download the checkpoint")
         if offset >= FIRST and file not in self.kept:
-            return self.fetch(file, offset, length)
+            return self._range(file, offset, length)
         if file.endswith(".safetensors") and not self.warm:
             self._warm()
         have = self._head(file)[offset : offset + length]
-        return have if len(have) == length else have + self.fetch(file, offset + len(have), length - len(have))
+        return have if len(have) == length else have + self._range(file, offset + len(have), length - len(have))
+
+    def _range(self, file: str, offset: int, length: int) -> bytes:
+        data, size = self.fetch(file, offset, length)
+        if size != self.sizes[file] or len(data) != length:
+            raise WeighbridgeError("file-changed", f"had {self.sizes[file]:,} bytes, now {size:,}", f"{self.label}/{file}",
+                                   "run the command again")
+        return data
 
     def _warm(self) -> None:
         with self.lock:
@@ -81,12 +108,12 @@ class Heads:
         size, shard = self.sizes[file], file.endswith(".safetensors")
         head = self.first.pop(file, None)
         if head is None:
-            head = self.fetch(file, 0, min(size, FIRST if shard else WHOLE)) if size else b""
+            head = self._range(file, 0, min(size, FIRST if shard else WHOLE)) if size else b""
         wanted = _header_end(head) if shard else size
         if wanted > WHOLE:  # a lie, or a file that is not read for its head
             return head
         wanted = min(wanted, size)
-        return head[:wanted] if wanted <= len(head) else head + self.fetch(file, len(head), wanted - len(head))
+        return head[:wanted] if wanted <= len(head) else head + self._range(file, len(head), wanted - len(head))
 
 
 def _header_end(head: bytes) -> int:

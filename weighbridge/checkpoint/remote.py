@@ -9,25 +9,16 @@ import socket
 import ssl
 import time
 from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
-from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, Any, NoReturn
 from urllib.error import HTTPError, URLError
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPRedirectHandler, HTTPSHandler
+from urllib.request import OpenerDirector, ProxyHandler, Request
 
 import msgspec
 
 from weighbridge import __version__
-from weighbridge.checkpoint.cache import FIRST, Disk, Fetch, Heads, parallel
+from weighbridge.checkpoint.cache import FIRST, Answer, Disk, Remote, parallel
 from weighbridge.checkpoint.checkpoint import INDEX, JSON_LIMIT
 from weighbridge.checkpoint.store import Store, unsafe_name
 from weighbridge.errors import Usage, WeighbridgeError
@@ -44,25 +35,8 @@ SINGLE = "model.safetensors"
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _HUB_URI = re.compile(r"hf://(?:models/)?((?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*)(?:@([\w./%-]+))?/?", re.ASCII)
-_HUB_PAGE = re.compile(r"/([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(?:tree|blob|resolve)/([^/]+)(?:/[^/]*)?)?/?", re.ASCII)
+_HUB_PAGE = re.compile(r"/([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(?:tree|blob|resolve)/([^/]+)(?:/[^/]*\.[^/]*)?)?/?", re.ASCII)
 _HUB_PLACES = ("datasets/", "spaces/", "api/", "docs/", "models/", "buckets/")
-
-
-class Remote:
-    """A store whose files are elsewhere: sizes are known, ranges are brought by `fetch`, nothing has a local path."""
-
-    def __init__(self, label: str, heads: Heads) -> None:
-        self.label = label
-        self.heads = heads
-
-    def files(self) -> dict[str, int]:
-        return dict(sorted(self.heads.sizes.items()))
-
-    def read(self, file: str, offset: int, length: int) -> bytes:
-        return self.heads.read(file, offset, length)
-
-    def path(self, file: str) -> Path | None:
-        return None
 
 
 def open_remote(uri: str) -> Store:
@@ -74,8 +48,9 @@ def open_remote(uri: str) -> Store:
     """
     scheme = uri.partition("://")[0].lower()
     if scheme in ("http", "https"):
-        page = _hub_page(uri)
-        return _hub(page) if page else _web(uri)
+        parts = _parsed(uri)
+        page = _hub_page(parts)
+        return _hub(page) if page else _web(parts)
     if scheme == "hf":
         return _hub(uri)
     if scheme == "s3":
@@ -84,13 +59,6 @@ def open_remote(uri: str) -> Store:
 
 
 # Ranges over HTTP
-
-
-class Answer(NamedTuple):
-    """Bytes of one file, and the size of all of it."""
-
-    data: bytes
-    size: int
 
 
 class Absent(WeighbridgeError):
@@ -119,7 +87,7 @@ class Ranges:
                 with error:
                     if error.code == 416:
                         return _past_end(error, where)
-                    if attempt == RETRIES or not (error.code >= 500 or error.code in (408, 429)):
+                    if attempt == RETRIES or not _passing(error.code):
                         raise _status(error, where) from None
             except (OSError, HTTPException, ValueError) as error:
                 if attempt == RETRIES or not _may_pass(error):
@@ -167,9 +135,12 @@ def _answer(response: HTTPResponse, where: str, offset: int, length: int) -> Ans
         first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
         if first != offset or last + 1 != min(offset + length, size):
             _bad(where, f"bytes {offset:,} to {offset + length - 1:,} were asked for, Content-Range says {said[:80]!r}")
-        data = response.read(last + 1 - first)
-        if len(data) < last + 1 - first:
-            raise IncompleteRead(data, last + 1 - first - len(data))
+        part = last + 1 - first
+        if response.length not in (None, part):
+            _bad(where, f"Content-Range gives {part:,} bytes, Content-Length says {response.length:,}")
+        data = response.read(part)
+        if len(data) < part:
+            raise IncompleteRead(data, part - len(data))
         return Answer(data, size)
     if response.status != 200:
         _bad(where, f"status {response.status} is not 206 (a part) or 200 (the whole)")
@@ -193,7 +164,7 @@ def _past_end(error: HTTPError, where: str) -> Answer:
 
 
 def _bad(where: str, message: str) -> NoReturn:
-    raise WeighbridgeError("bad-answer", f"the server's answer cannot be used: {message}", where, "download the checkpoint, or give another server")
+    raise WeighbridgeError("bad-answer", f"the server's answer cannot be used: {message}", where, "give another server")
 
 
 def _no_ranges(where: str, offset: int, length: int, whole: int | None) -> NoReturn:
@@ -213,8 +184,12 @@ def _status(error: HTTPError, where: str) -> WeighbridgeError:
                                 "give https://name:password@…, or HF_TOKEN for the hub")
     if 300 <= code < 400:
         return WeighbridgeError("redirect", f"the server sends on without end (status {code})", where, "look at the address")
-    again = f", {RETRIES + 1} times" if code >= 500 or code in (408, 429) else ""
+    again = f", {RETRIES + 1} times" if _passing(code) else ""
     return WeighbridgeError("http", f"the server says {code} {error.reason}{again}", where, "try again later" if again else "look at the address")
+
+
+def _passing(code: int) -> bool:
+    return code >= 500 or code in (408, 429)
 
 
 def _may_pass(error: Exception) -> bool:
@@ -244,24 +219,29 @@ def _failure(error: Exception, where: str) -> WeighbridgeError:
 # A folder of a web server
 
 
-def _web(uri: str) -> Remote:
-    """Find the files below a folder URL. A URL of config.json, of the index or of a shard means its folder."""
+def _parsed(uri: str) -> SplitResult:
     try:
         parts = urlsplit(uri)
-        host, _ = parts.hostname, parts.port
+        if parts.hostname and parts.port != 0:
+            return parts
     except ValueError as error:
-        raise Usage(f"is not a URL: {error}", uri.partition("?")[0]) from error
-    if not host:
-        raise Usage("is not a URL: it names no server", uri.partition("?")[0])
+        raise Usage(f"is not a URL: {error}", uri.partition("?")[0].rpartition("@")[2]) from error
+    raise Usage("is not a URL: it names no server", uri.partition("?")[0])
+
+
+def _web(parts: SplitResult) -> Remote:
+    """Find the files below a folder URL. A URL of config.json, of the index or of a shard means its folder."""
     folder, _, last = parts.path.rpartition("/")
     pasted = last if last.endswith((".safetensors", ".json")) else ""
     path = quote(folder if pasted else parts.path.rstrip("/"), safe="/%~!$&'()*+,;=:@") + "/"
-    base = SplitResult(parts.scheme.lower(), parts.netloc.rpartition("@")[2], path, "", "")
-    label = urlunsplit(base)
+    authorization = None
+    if parts.username is not None:
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        authorization = "Basic " + base64.b64encode(pair.encode()).decode()
     secret = "?" + parts.query if parts.query else ""  # a token that holds for a folder
-    web = _WebFolder(Ranges(_basic(parts)), label, secret)
+    web = _WebFolder(Ranges(authorization), _shown(parts._replace(path=path)), secret)
     web.find([unquote(pasted)] if pasted.endswith(".safetensors") else [])
-    return Remote(label.rstrip("/"), web.heads)
+    return web.store
 
 
 class _WebFolder:
@@ -270,7 +250,7 @@ class _WebFolder:
     def __init__(self, ranges: Ranges, base: str, query: str) -> None:
         self.ranges, self.base, self.query = ranges, base, query
         self.sizes: dict[str, int] = {}
-        self.heads = Heads(self.sizes, self._fetch)
+        self.store = Remote(base.rstrip("/"), self.sizes, self._fetch)
 
     def find(self, pasted: list[str]) -> None:
         """Fill `sizes`. A shard that is not there is left out, and the checkpoint says so with the index's other faults."""
@@ -290,7 +270,7 @@ class _WebFolder:
             answer = self.ranges.get(self._url(file), self.base + file, 0, FIRST)
         except Absent as error:
             return error
-        self.heads.first[file] = answer.data
+        self.store.first[file] = answer.data
         self.sizes[file] = answer.size
         return None
 
@@ -299,7 +279,7 @@ class _WebFolder:
         if self.sizes[INDEX] > JSON_LIMIT:
             return []
         try:
-            index = msgspec.json.decode(self.heads.read(INDEX, 0, JSON_LIMIT))
+            index = msgspec.json.decode(self.store.read(INDEX, 0, JSON_LIMIT))
             return sorted({str(file) for file in index["weight_map"].values()})
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
             return []
@@ -308,33 +288,20 @@ class _WebFolder:
         """Every sign that could lead out of the folder is quoted; `unsafe_name` has refused `..`."""
         return self.base + quote(file, safe="/", errors="replace") + self.query
 
-    def _fetch(self, file: str, offset: int, length: int) -> bytes:
-        return _whole_range(self.ranges.get(self._url(file), self.base + file, offset, length), self.base + file, length, self.sizes[file])
-
-
-def _whole_range(answer: Answer, where: str, length: int, size: int) -> bytes:
-    if answer.size != size or len(answer.data) != length:
-        raise WeighbridgeError("file-changed", f"had {size:,} bytes, now {answer.size:,}", where, "run the command again")
-    return answer.data
-
-
-def _basic(parts: SplitResult) -> str | None:
-    if parts.username is None:
-        return None
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return "Basic " + base64.b64encode(pair.encode()).decode()
+    def _fetch(self, file: str, offset: int, length: int) -> Answer:
+        return self.ranges.get(self._url(file), self.base + file, offset, length)
 
 
 def _shown(parts: SplitResult) -> str:
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    """A URL without what may be secret in it."""
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 # The hub
 
 
-def _hub_page(uri: str) -> str | None:
+def _hub_page(parts: SplitResult) -> str | None:
     """`hf://` for a pasted page of the hub's web site, or None."""
-    parts = urlsplit(uri)
     own = urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc
     match = _HUB_PAGE.fullmatch(parts.path) if parts.netloc in ("huggingface.co", "www.huggingface.co", "hf.co", own) else None
     if not match or parts.path.startswith(tuple("/" + place for place in _HUB_PLACES)):
@@ -358,33 +325,33 @@ def _hub(uri: str) -> Remote:
         info = HfApi(endpoint=endpoint, token=token or False).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
     except Exception as error:
         raise _hub_failure(error, uri, bool(token)) from error
+    if not re.fullmatch(r"[0-9a-f]{40}", info.sha or ""):
+        _bad(uri, "it names no commit")
     sizes = {f.rfilename: f.size for f in info.siblings or [] if f.size is not None and _near(f.rfilename)}
     ranges = Ranges(f"Bearer {token}" if token else None)
     label = f"hf://{repo}@{info.sha}"
 
-    def fetch(file: str, offset: int, length: int) -> bytes:
-        url = hf_hub_url(repo, file, revision=info.sha, endpoint=endpoint)
-        where = f"{label}/{file}"
-        return _whole_range(ranges.get(url, where, offset, length), where, length, sizes[file])
+    def fetch(file: str, offset: int, length: int) -> Answer:
+        return ranges.get(hf_hub_url(repo, file, revision=info.sha, endpoint=endpoint), f"{label}/{file}", offset, length)
 
-    return Remote(label, Heads(sizes, fetch, Disk(f"{endpoint or ''} {label}")))
+    return Remote(label, sizes, fetch, Disk(f"{endpoint or ''} {label}"))
 
 
 def _hub_failure(error: Exception, uri: str, token: bool) -> WeighbridgeError:
-    """The words for what huggingface_hub raised. Its classes are told apart by name: they moved between versions."""
+    """The words for what huggingface_hub raised. Its classes moved between versions: they are told apart by name."""
     names = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(getattr(error, "response", None), "status_code", None)
     if "GatedRepoError" in names:
         return WeighbridgeError("no-access", "the owner of the repository must give you access", uri,
                                 "ask for access on its page" + ("" if token else ", and set HF_TOKEN"))
-    if "RepositoryNotFoundError" in names or status in (401, 403, 404) and "RevisionNotFoundError" not in names:
+    if "RevisionNotFoundError" in names:
+        return WeighbridgeError("not-found", "the repository has no such branch, tag or commit", uri, "look at what follows the @")
+    if status in (401, 403, 404):
         said = "for this token" if token else "without a token"
         return WeighbridgeError("not-found", f"no such repository {said} (status {status})", uri,
                                 "look at the name" + ("" if token else "; for a private repository, set HF_TOKEN"))
-    if "RevisionNotFoundError" in names:
-        return WeighbridgeError("not-found", "the repository has no such branch, tag or commit", uri, "look at what follows the @")
     if "HFValidationError" in names:
-        return WeighbridgeError("usage", "is not the name of a repository", uri, "hf://org/name or hf://org/name@revision")
+        return Usage("is not the name of a repository", uri, "hf://org/name or hf://org/name@revision")
     if "OfflineModeIsEnabled" in names:
         return WeighbridgeError("offline", "HF_HUB_OFFLINE is set", uri, "unset it, or give a folder that holds the files")
     words = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -411,16 +378,16 @@ def _s3(uri: str) -> Remote:
     if not bucket:
         raise Usage("names no bucket", uri, "s3://bucket/prefix")
 
-    def fetch(file: str, offset: int, length: int) -> bytes:
+    def fetch(file: str, offset: int, length: int) -> Answer:
         try:
-            data = bytes(obstore.get_range(store, file, start=offset, length=length))
+            return Answer(bytes(obstore.get_range(store, file, start=offset, length=length)), sizes[file])
         except Exception as error:
             raise _s3_failure(error, f"{label}/{file}") from error
-        return _whole_range(Answer(data, sizes[file]), f"{label}/{file}", length, sizes[file])
 
     label = f"s3://{bucket}/{prefix}".rstrip("/")
     try:
-        store = S3Store(bucket, prefix=prefix or None, client_options={"timeout": f"{TIMEOUT}s"},
+        plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # our options would hide the variable
+        store = S3Store(bucket, prefix=prefix or None, client_options={"timeout": f"{TIMEOUT}s", "allow_http": plain},
                         retry_config={"max_retries": RETRIES})
         found = [o for sub in (None, "weights") for o in obstore.list_with_delimiter(store, sub)["objects"]]
     except Exception as error:
@@ -428,16 +395,18 @@ def _s3(uri: str) -> Remote:
     sizes = {o["path"]: o["size"] for o in found if _near(o["path"])}
     if not sizes:
         raise WeighbridgeError("not-found", "no object lies below this prefix", label, "give the prefix that holds config.json")
-    return Remote(label, Heads(sizes, fetch))
+    return Remote(label, sizes, fetch)
 
 
 def _s3_failure(error: Exception, where: str) -> WeighbridgeError:
-    words = str(error).strip().partition("\n")[0][:300] or type(error).__name__
-    kind = type(error).__name__
-    if kind == "NotFoundError":
-        return WeighbridgeError("not-found", f"no such bucket or object: {words}", where, "look at the address")
-    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
-        return WeighbridgeError("no-access", f"the store refuses access: {words}", where,
+    """The words for what obstore raised; a failed listing has its status in the text alone."""
+    text = str(error).strip().partition("\n")[0]
+    said = re.search(r"status code: (\d{3})", text)
+    kind, status, words = type(error).__name__, said[1] if said else "", text.rpartition(" - ")[2].strip(" :")[:300]
+    if "169.254.169.254" in text or kind in ("PermissionDeniedError", "UnauthenticatedError") or status in ("401", "403"):
+        return WeighbridgeError("no-access", f"no credentials, or not the right ones: {words}", where,
                                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_SKIP_SIGNATURE=true for a public bucket")
-    return WeighbridgeError("offline", f"the store does not answer: {words}", where,
-                            "look at AWS_REGION, AWS_ENDPOINT_URL and your credentials; AWS_SKIP_SIGNATURE=true for a public bucket")
+    if kind == "NotFoundError" or status == "404":
+        return WeighbridgeError("not-found", f"no such bucket or object: {words}", where, "look at the address")
+    return WeighbridgeError("http" if status else "offline", f"the store does not answer: {words}", where,
+                            "look at AWS_REGION, AWS_ENDPOINT_URL and your connection")

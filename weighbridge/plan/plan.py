@@ -18,7 +18,7 @@ from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
 from weighbridge.plan.bind import Bound, Source
-from weighbridge.plan.cover import Fragment, cover, nests
+from weighbridge.plan.cover import Fragment, Rect, cover, nests
 from weighbridge.plan.steps import Step, choose
 
 
@@ -199,28 +199,33 @@ class Resolver:
         bound = self.source.bound[fragment.source]
         stacked = bound.stored.placement.stacked
         # Equal geometry gives an equal step; identity stands for equality, since encodings are shared objects.
-        key = (id(bound.encoding), id(encoding), stacked, part[1:5], part[6:], fragment[2:])
+        whole = self.source.inventory[part.weight].shape
+        key = (id(bound.encoding), id(encoding), stacked, whole, part[1:5], part[6:], fragment[2:])
         if key not in self.steps:
             self.steps[key] = self._new_step(part, encoding, fragment, bound.encoding, stacked)
         return self.steps[key]
 
     def _new_step(self, part: Part, encoding: Encoding, fragment: Fragment, source: Encoding, stacked: bool) -> Step | None:
-        nested = source.quantized and encoding.quantized and _nested(part, encoding, fragment, source)
+        nested = source.quantized and encoding.quantized and _nested(part, encoding, fragment, source, self._around(part, encoding))
         # Attention that was requantized per row was not halved; only its exact form has a way back.
         halved = self.halved and (stacked or self.stated.get("attention") == "exact")
         return choose(source, encoding, self.options, nested, halved)
 
     def _block_piece(self, part: Part, encoding: Encoding, step: Step) -> Piece:
         """New scales are made over whole blocks of the logical weight, so that a cut does not change them."""
+        fragments, left = cover(self._around(part, encoding), self.holders[part.weight])
+        if left:
+            self.problems.append(Problem("uncovered", f"a block of {part.weight} reaches over what the source holds", part.weight))
+        return Piece(part, step, tuple(fragments))
+
+    def _around(self, part: Part, encoding: Encoding) -> Rect:
+        """The whole destination blocks around a part, in the logical axes of its weight."""
         rows, cols = self.source.inventory[part.weight].shape
         high, wide = encoding.block[::-1] if part.turned else encoding.block  # type: ignore[index]
         row, col = part.row // high * high, part.col // wide * wide
         end = min(rows, -(-(part.row + part.rows) // high) * high)
         edge = min(cols, -(-(part.col + part.cols) // wide) * wide)
-        fragments, left = cover((row, col, end - row, edge - col), self.holders[part.weight])
-        if left:
-            self.problems.append(Problem("uncovered", f"a block of {part.weight} reaches over what the source holds", part.weight))
-        return Piece(part, step, tuple(fragments))
+        return row, col, end - row, edge - col
 
 
 def narrow(part: Part, fragment: Fragment) -> Part:
@@ -234,14 +239,19 @@ def narrow(part: Part, fragment: Fragment) -> Part:
                          at_row=part.at_row + down, at_col=part.at_col + right)
 
 
-def _nested(part: Part, encoding: Encoding, fragment: Fragment, source: Encoding) -> bool:
-    """Whether every destination block of the piece lies in one source block (then scales can be kept)."""
+def _nested(part: Part, encoding: Encoding, fragment: Fragment, source: Encoding, around: Rect) -> bool:
+    """Whether every destination block of the piece lies in one source block (then scales can be kept).
+
+    A block that reaches beyond the piece (a row scale, seen by one rank) must lie in one source block as a whole.
+    """
     assert encoding.block and source.block
     piece = narrow(part, fragment)
     turned = part.turned != fragment.turned
     own = source.block[::-1] if turned else source.block
     corner = (fragment.col, fragment.row) if turned else (fragment.row, fragment.col)
+    whole = around[:1:-1] if part.turned else around[2:]
     return all(nests(own[axis], encoding.block[axis], corner[axis] - at, at, piece.extent[axis])
+               and (whole[axis] <= part.extent[axis] or own[axis] >= whole[axis])
                for axis, at in enumerate((piece.at_row, piece.at_col)))
 
 

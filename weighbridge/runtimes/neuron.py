@@ -6,6 +6,7 @@ docs/neuron.md, which lists condition, message and place in the reader's source.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,59 +56,66 @@ def kv_slots(sizes: Sizes, tp: int) -> list[int | None]:
     return [head for head in range(sizes["kv_heads"]) for _ in range(repeats)]
 
 
-def attention_problems(sizes: Sizes, tp: int) -> list[Problem]:
+def attention_problems(sizes: Sizes, tp: int, block: int | None = 128) -> list[Problem]:
     """Rules on TP alone: heads (R14), and sizes that NxD cuts without padding (R28)."""
-    problems = []
+    return [_problem(rule, message, key, f"TP that works: {_listed(tp_sizes(sizes, block))}")
+            for rule, message, key in _attention_faults(sizes, tp)]
+
+
+def tp_fits(sizes: Sizes, tp: int) -> bool:
+    """Whether attention, vocabulary and hidden width can be cut `tp` ways."""
+    return not any(_attention_faults(sizes, tp))
+
+
+def _attention_faults(sizes: Sizes, tp: int) -> Iterator[tuple[str, str, str]]:
     own, padded = sizes["kv_heads"], query_heads(sizes, tp)
-    if kv_heads(sizes, tp) % own or (kv_heads(sizes, tp) != own and tp % own):
-        problems.append(_parallel("R14", f"TP {tp} is no multiple of {own} key/value heads, so they cannot be replicated",
-                                  "num_key_value_heads", "tp", sizes))
+    if kv_heads(sizes, tp) != own and tp % own:
+        yield "R14", f"TP {tp} is no multiple of {own} key/value heads, so they cannot be replicated", "num_key_value_heads"
     elif (padded - sizes["heads"]) % own:
-        problems.append(_parallel("R14", f"{padded - sizes['heads']} zero heads cannot be shared out to {own} groups",
-                                  "num_attention_heads", "tp", sizes))
+        yield "R14", f"{padded - sizes['heads']} zero heads cannot be shared out to {own} groups", "num_attention_heads"
     elif own == sizes["heads"] and padded != own:
-        problems.append(_parallel("R14", f"{own} heads without groups need padding to {padded}, which pads at the end",
-                                  "num_attention_heads", "tp", sizes))
+        yield "R14", f"{own} heads without groups need padding to {padded}, which pads at the end", "num_attention_heads"
     for key, name in (("vocab", "vocab_size"), ("hidden", "hidden_size")):
         if sizes[key] % tp:
-            problems.append(_parallel("R28", f"{name} {sizes[key]} is not divisible by TP {tp}", name, "tp", sizes))
-    return problems
+            yield "R28", f"{name} {sizes[key]} is not divisible by TP {tp}", name
 
 
 def expert_problems(sizes: Sizes, p: Parallel, block: int | None) -> list[Problem]:
     """Rules on the experts' degrees; `block` is the scale block along the intermediate axis, if there is one."""
-    problems = []
+    hint = f"moe_tp x moe_ep that works at TP {p.tp}: {_listed(f'{mt} x {me}' for mt, me in pairs(sizes, p.tp, block))}"
+    problems = [_problem(rule, message, key, hint) for rule, message, key in _expert_faults(sizes, p, block)]
+    if p.moe_ep > 1 and p.batch and p.batch * sizes["top_k"] < sizes["experts"]:
+        problems.append(_problem("R42", f"batch {p.batch} x {sizes['top_k']} experts per token < {sizes['experts']} experts; token "
+                                 "generation with expert parallelism is refused", "batch_size",
+                                 f"use --batch {-(-sizes['experts'] // sizes['top_k'])} or more"))
+    return problems
+
+
+def _expert_faults(sizes: Sizes, p: Parallel, block: int | None) -> Iterator[tuple[str, str, str]]:
     experts, inter = sizes["experts"], sizes["inter"]
     if p.moe_tp * p.moe_ep != p.tp:
-        problems.append(_parallel("R31/R32", f"moe_tp {p.moe_tp} x moe_ep {p.moe_ep} = {p.moe_tp * p.moe_ep}, TP is {p.tp}; "
-                                  "a smaller product counts experts twice, without a message", "moe_tp_degree", "moe", sizes, p.tp))
+        yield "R31/R32", (f"moe_tp {p.moe_tp} x moe_ep {p.moe_ep} = {p.moe_tp * p.moe_ep}, TP is {p.tp}; "
+                          "a smaller product counts experts twice, without a message"), "moe_tp_degree"
     if experts % p.moe_ep:
-        problems.append(_parallel("R28", f"{experts} experts are not divisible by moe_ep {p.moe_ep}", "moe_ep_degree", "moe", sizes, p.tp))
+        yield "R28", f"{experts} experts are not divisible by moe_ep {p.moe_ep}", "moe_ep_degree"
     width = inter // p.moe_tp
     if inter % p.moe_tp:
-        problems.append(_parallel("R28", f"expert width {inter} is not divisible by moe_tp {p.moe_tp}", "moe_tp_degree", "moe", sizes, p.tp))
+        yield "R28", f"expert width {inter} is not divisible by moe_tp {p.moe_tp}", "moe_tp_degree"
     elif block and width % block:
-        problems.append(_parallel("R40", f"expert width {inter}/{p.moe_tp} = {width} rows per rank, the block is {block}: a rank would "
-                                  "read another block's scale, without a message", "moe_tp_degree", "moe", sizes, p.tp, block))
-    if p.moe_ep > 1 and p.batch and p.batch * sizes["top_k"] < experts:
-        problems.append(Problem("parallel", f"R42: batch {p.batch} x {sizes['top_k']} experts per token < {experts} experts; token "
-                                "generation with expert parallelism is refused", "neuron_config: batch_size",
-                                f"use --batch {-(-experts // sizes['top_k'])} or more"))
-    return problems
+        yield "R40", (f"expert width {inter}/{p.moe_tp} = {width} rows per rank, the block is {block}: a rank would "
+                      "read another block's scale, without a message"), "moe_tp_degree"
 
 
 def pairs(sizes: Sizes, tp: int, block: int | None) -> list[tuple[int, int]]:
     """All (moe_tp, moe_ep) that the rules allow for `tp`, best first: whole experts, at least two on each rank (R37, R39)."""
-    found = []
-    for moe_tp in range(1, tp + 1):
-        if tp % moe_tp == 0 and not expert_problems(sizes, Parallel(tp, moe_tp, tp // moe_tp, 0), block):
-            found.append((moe_tp, tp // moe_tp))
+    found = [(mt, tp // mt) for mt in range(1, tp + 1)
+             if tp % mt == 0 and not any(_expert_faults(sizes, Parallel(tp, mt, tp // mt, 0), block))]
     return sorted(found, key=lambda pair: (sizes["experts"] // pair[1] < 2, pair[0]))
 
 
 def tp_sizes(sizes: Sizes, block: int | None) -> list[int]:
     """All TP degrees up to 64 that attention, vocabulary and experts allow."""
-    return [tp for tp in range(1, LARGEST_TP + 1) if not attention_problems(sizes, tp) and pairs(sizes, tp, block)]
+    return [tp for tp in range(1, LARGEST_TP + 1) if tp_fits(sizes, tp) and pairs(sizes, tp, block)]
 
 
 def choose(sizes: Sizes, block: int | None, tp: int = 0, moe_tp: int = 0, moe_ep: int = 0, batch: int = 0) -> tuple[Parallel, list[Problem]]:
@@ -124,26 +132,15 @@ def choose(sizes: Sizes, block: int | None, tp: int = 0, moe_tp: int = 0, moe_ep
         moe_ep = max(1, tp // moe_tp)
     least = -(-sizes["experts"] // sizes["top_k"]) if moe_ep > 1 else 1
     parallel = Parallel(tp, moe_tp, moe_ep, batch or least)
-    return parallel, attention_problems(sizes, tp) + expert_problems(sizes, parallel, block)
+    return parallel, attention_problems(sizes, tp, block) + expert_problems(sizes, parallel, block)
 
 
-def _parallel(rule: str, message: str, key: str, kind: str, sizes: Sizes, tp: int = 0, block: int | None = None) -> Problem:
-    if kind == "tp":
-        good = [t for t in range(1, LARGEST_TP + 1) if not _heads_break(sizes, t)]
-        hint = f"TP that works: {', '.join(map(str, good))}"
-    else:
-        hint = "moe_tp x moe_ep that works at TP {}: {}".format(tp, ", ".join(
-            f"{mt} x {tp // mt}" for mt in range(1, tp + 1)
-            if tp % mt == 0 and sizes["inter"] % mt == 0 and sizes["experts"] % (tp // mt) == 0
-            and (not block or sizes["inter"] // mt % block == 0)) or "none")
+def _problem(rule: str, message: str, key: str, hint: str) -> Problem:
     return Problem("parallel", f"{rule}: {message}", f"neuron_config: {key}", hint)
 
 
-def _heads_break(sizes: Sizes, tp: int) -> bool:
-    own = sizes["kv_heads"]
-    if kv_heads(sizes, tp) != own and tp % own:
-        return True
-    return bool(sizes["vocab"] % tp or sizes["hidden"] % tp or (query_heads(sizes, tp) - sizes["heads"]) % own)
+def _listed(sizes: Iterable[object]) -> str:
+    return ", ".join(str(s) for s in sizes if s) or "none"
 
 
 def matches(entry: str, module: str) -> bool:

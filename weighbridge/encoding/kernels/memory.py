@@ -1,5 +1,9 @@
 """Scalars at an address. Element `index` of an array that starts at any byte; no bounds, no alignment."""
 
+import hashlib
+from functools import cache
+from pathlib import Path
+
 from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
@@ -56,7 +60,8 @@ load_f64, store_f64 = loader(types.float64, DOUBLE), storer(types.float64, DOUBL
 f32_of_bits = _bitcast(types.float32, REAL, types.uint32)
 bits_of_f32 = _bitcast(types.uint32, WORD, types.float32)
 
-inner = njit(nogil=True, error_model="numpy")
+# A function for other compiled functions only. Without the entry points for Python it compiles sooner.
+inner = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def kernel(signature):
@@ -69,6 +74,23 @@ def kernel(signature):
     return mark
 
 
+@cache
+def digest_of_source():
+    """A name for this state of all the code that can be inlined into a kernel."""
+    digest, kernels = hashlib.sha256(), Path(__file__).parent
+    for file in (kernels.parent / "codec.py", *sorted(kernels.rglob("*.py"))):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def compiled(function):
-    """One compiled form of a kernel, for its signature, kept on disk."""
-    return njit(function.signature, nogil=True, cache=True, error_model="numpy")(function)
+    """One compiled form of a kernel, for its signature, kept on disk if a folder for it can be written.
+
+    numba asks only whether the kernel's own file has changed, so the name has to tell of the others.
+    """
+    function.__qualname__ = f"{function.__name__}_{digest_of_source()}"
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(function.signature, cache=True, **options)(function)
+    except RuntimeError:  # numba found no such folder
+        return njit(function.signature, **options)(function)
