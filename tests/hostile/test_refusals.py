@@ -30,7 +30,7 @@ NAMED = {
     "header_deeply_nested": [FIRST],
     "duplicate_name_in_header": [Q, "twice"],
     "offsets_overlap": [FIRST, "overlaps", "begins at byte"],
-    "offsets_out_of_range": [Q, "begins at byte", "196,608"],
+    "offsets_out_of_range": [Q, "the header describes", "bytes of data, the file has"],
     "offsets_negative": [Q, "negative", "-"],
     "offsets_inverted": [Q, "backwards", "data_offsets ["],
     "offsets_gap": [FIRST, "hole", "begins at byte"],

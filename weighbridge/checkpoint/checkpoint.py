@@ -55,6 +55,12 @@ class Checkpoint:
             total.update(f"{file}\0{header.size}\0{header.sha256}\n".encode())
         return total.hexdigest()
 
+    @property
+    def hops(self) -> list[dict[str, Any]]:
+        """The conversions behind this checkpoint, oldest first, as its manifest tells them."""
+        told = self.manifest.get("hops")
+        return [hop for hop in told if isinstance(hop, dict)] if isinstance(told, list) else []
+
     def json(self, file: str) -> dict[str, Any] | None:
         """A JSON object among the files, or None where there is no such file."""
         size = self.files.get(file)

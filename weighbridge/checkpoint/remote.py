@@ -13,7 +13,7 @@ from typing import IO, Any, NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 from urllib.request import HTTPDefaultErrorHandler, HTTPErrorProcessor, HTTPHandler, HTTPRedirectHandler, HTTPSHandler
-from urllib.request import OpenerDirector, ProxyHandler, Request
+from urllib.request import OpenerDirector, ProxyHandler, Request, UnknownHandler
 
 import msgspec
 
@@ -26,6 +26,7 @@ from weighbridge.errors import Usage, WeighbridgeError
 TIMEOUT = 15  # seconds without a byte
 RETRIES = 3
 PAUSE = 0.25  # seconds before the first retry; twice as long before each other one
+AGAIN = frozenset((408, 429, *range(500, 600)))  # statuses that may pass
 SHARD_LIMIT = 2_000  # files named by one index; the largest published models have a few hundred
 
 # A web folder has no listing: these are looked for, beside the index and the shards that it names.
@@ -55,10 +56,7 @@ def open_remote(uri: str) -> Store:
         return _hub(uri)
     if scheme == "s3":
         return _s3(uri)
-    raise Usage(f"{scheme}:// is not a kind of source", uri.partition("?")[0], "give a folder, org/name, hf://…, https://… or s3://…")
-
-
-# Ranges over HTTP
+    raise Usage(f"{scheme}:// is not a kind of source", _public(uri), "give a folder, org/name, hf://…, https://… or s3://…")
 
 
 class Absent(WeighbridgeError):
@@ -71,7 +69,8 @@ class Ranges:
     def __init__(self, authorization: str | None = None) -> None:
         self.authorization = authorization
         self.opener = OpenerDirector()  # `build_opener` would bring file://, ftp:// and data: along
-        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(), HTTPDefaultErrorHandler(), HTTPErrorProcessor(), _Redirects()):
+        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(), UnknownHandler(), HTTPDefaultErrorHandler(),
+                        HTTPErrorProcessor(), _Redirects()):
             self.opener.add_handler(handler)
 
     def get(self, url: str, where: str, offset: int, length: int) -> Answer:
@@ -86,8 +85,8 @@ class Ranges:
             except HTTPError as error:
                 with error:
                     if error.code == 416:
-                        return _past_end(error, where)
-                    if attempt == RETRIES or not _passing(error.code):
+                        return _past_end(error, where, offset)
+                    if attempt == RETRIES or error.code not in AGAIN:
                         raise _status(error, where) from None
             except (OSError, HTTPException, ValueError) as error:
                 if attempt == RETRIES or not _may_pass(error):
@@ -133,7 +132,7 @@ def _answer(response: HTTPResponse, where: str, offset: int, length: int) -> Ans
         said = response.headers.get("Content-Range", "")
         match = _CONTENT_RANGE.fullmatch(said)
         first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
-        if first != offset or last + 1 != min(offset + length, size):
+        if not first == offset <= last or last + 1 != min(offset + length, size):
             _bad(where, f"bytes {offset:,} to {offset + length - 1:,} were asked for, Content-Range says {said[:80]!r}")
         part = last + 1 - first
         if response.length not in (None, part):
@@ -145,21 +144,19 @@ def _answer(response: HTTPResponse, where: str, offset: int, length: int) -> Ans
     if response.status != 200:
         _bad(where, f"status {response.status} is not 206 (a part) or 200 (the whole)")
     whole = response.length  # what Content-Length says; None without it
-    if offset or (whole or 0) > length:
+    data = b"" if offset or (whole or 0) > length else response.read(length + 1)
+    if offset or max(whole or 0, len(data)) > length:
         _no_ranges(where, offset, length, whole)
-    data = response.read(length + 1)
-    if len(data) > length:
-        _no_ranges(where, offset, length, None)
     if whole is not None and len(data) < whole:
         raise IncompleteRead(data, whole - len(data))
     return Answer(data, len(data))
 
 
-def _past_end(error: HTTPError, where: str) -> Answer:
+def _past_end(error: HTTPError, where: str, offset: int) -> Answer:
     """416: the range begins behind the end, as any range of an empty file does."""
     said = error.headers.get("Content-Range", "")
-    if not re.fullmatch(r"bytes \*/\d{1,19}", said):
-        _bad(where, f"it says 416 (no such range) and Content-Range {said[:80]!r}, which holds no size")
+    if not re.fullmatch(r"bytes \*/\d{1,19}", said) or int(said[8:]) > offset:
+        _bad(where, f"byte {offset:,} was asked for, it says 416 (no such range) and Content-Range {said[:80]!r}")
     return Answer(b"", int(said[8:]))
 
 
@@ -184,12 +181,8 @@ def _status(error: HTTPError, where: str) -> WeighbridgeError:
                                 "give https://name:password@…, or HF_TOKEN for the hub")
     if 300 <= code < 400:
         return WeighbridgeError("redirect", f"the server sends on without end (status {code})", where, "look at the address")
-    again = f", {RETRIES + 1} times" if _passing(code) else ""
+    again = f", {RETRIES + 1} times" if code in AGAIN else ""
     return WeighbridgeError("http", f"the server says {code} {error.reason}{again}", where, "try again later" if again else "look at the address")
-
-
-def _passing(code: int) -> bool:
-    return code >= 500 or code in (408, 429)
 
 
 def _may_pass(error: Exception) -> bool:
@@ -216,17 +209,19 @@ def _failure(error: Exception, where: str) -> WeighbridgeError:
     return WeighbridgeError("offline", f"the server cannot be reached: {words}", where, "look at the address and at your connection")
 
 
-# A folder of a web server
-
-
 def _parsed(uri: str) -> SplitResult:
     try:
         parts = urlsplit(uri)
         if parts.hostname and parts.port != 0:
             return parts
-    except ValueError as error:
-        raise Usage(f"is not a URL: {error}", uri.partition("?")[0].rpartition("@")[2]) from error
-    raise Usage("is not a URL: it names no server", uri.partition("?")[0])
+    except ValueError:  # its text may hold a password
+        pass
+    raise Usage("is not a URL: server and port cannot be read", _public(uri))
+
+
+def _public(uri: str) -> str:
+    """What has no form of a URL, without what may be secret in it."""
+    return uri.partition("?")[0].rpartition("@")[2]
 
 
 def _web(parts: SplitResult) -> Remote:
@@ -238,7 +233,7 @@ def _web(parts: SplitResult) -> Remote:
     if parts.username is not None:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
-    secret = "?" + parts.query if parts.query else ""  # a token that holds for a folder
+    secret = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@?") if parts.query else ""  # a token that holds for a folder
     web = _WebFolder(Ranges(authorization), _shown(parts._replace(path=path)), secret)
     web.find([unquote(pasted)] if pasted.endswith(".safetensors") else [])
     return web.store
@@ -297,9 +292,6 @@ def _shown(parts: SplitResult) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-# The hub
-
-
 def _hub_page(parts: SplitResult) -> str | None:
     """`hf://` for a pasted page of the hub's web site, or None."""
     own = urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc
@@ -352,8 +344,6 @@ def _hub_failure(error: Exception, uri: str, token: bool) -> WeighbridgeError:
                                 "look at the name" + ("" if token else "; for a private repository, set HF_TOKEN"))
     if "HFValidationError" in names:
         return Usage("is not the name of a repository", uri, "hf://org/name or hf://org/name@revision")
-    if "OfflineModeIsEnabled" in names:
-        return WeighbridgeError("offline", "HF_HUB_OFFLINE is set", uri, "unset it, or give a folder that holds the files")
     words = str(error).strip().partition("\n")[0] or type(error).__name__
     return WeighbridgeError("http" if status else "offline", f"the hub does not answer: {words}", uri, "look at your connection, or try again later")
 
@@ -361,9 +351,6 @@ def _hub_failure(error: Exception, uri: str, token: bool) -> WeighbridgeError:
 def _near(file: str) -> bool:
     """Files in the root and in `weights/`, as in a local folder."""
     return "/" not in file or (file.startswith("weights/") and file.count("/") == 1)
-
-
-# Object stores
 
 
 def _s3(uri: str) -> Remote:

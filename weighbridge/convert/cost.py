@@ -22,7 +22,7 @@ MEASURED = {
 
 def dry_run(plan: Plan) -> dict[str, Any]:
     """The document of `convert --dry-run`: the plan's cost, the choices of attention, and what would stop it."""
-    findings = [p for p in plan.problems if p.code not in plan.options.allow] + _scales(plan)
+    findings = plan.open_problems + _scales(plan)
     document = plan_document(plan) | {"findings": [asdict(p) for p in findings], "dry_run": True}
     if plan.layout.startswith("neuron") and plan.targets:
         document["attention"] = [_attention(plan, mode) for mode in ATTENTION]

@@ -40,13 +40,12 @@ class Output:
         if not self.root.is_dir():
             raise WeighbridgeError("output-not-empty", "is a file, not a folder", str(self.root), "name a new folder")
         names = sorted(p.name for p in self.root.iterdir())
-        if not names:
-            return
-        if self.journal.is_file():
-            self._resume()
-        elif MANIFEST in names and _json(self.root / MANIFEST).get("plan") == self.digest:
+        if MANIFEST in names and _json(self.root / MANIFEST).get("plan") == self.digest:
             self.complete = True
-        else:
+            self._clear()  # a kill between the manifest and the end of the work folder
+        elif self.journal.is_file() and self.journal.stat().st_size:
+            self._resume()
+        elif [n for n in names if n != WORK]:
             raise WeighbridgeError("output-not-empty", f"the output folder is not empty: it holds {len(names)} entries, the first is {names[0]!r}",
                                    str(self.root), "name a new folder, or empty this one")
 
@@ -63,6 +62,12 @@ class Output:
             if trusted and path.is_file() and path.stat().st_size == record.get("size"):
                 self.done[str(record["file"])] = record
 
+    def _clear(self) -> None:
+        if (self.root / WORK).is_dir():
+            for leftover in (self.root / WORK).iterdir():
+                leftover.unlink()
+            (self.root / WORK).rmdir()
+
     def begin(self, need: int) -> None:
         """Create the folder and the journal, after a look at the free space."""
         parent = next(p for p in (self.root, *self.root.parents) if p.exists())
@@ -72,8 +77,11 @@ class Output:
             if need > available:
                 raise _full(self.root, need, available)
             (self.root / WORK).mkdir(parents=True, exist_ok=True)
-            if not self.journal.exists() or not self.done:
-                self.journal.write_bytes(msgspec.json.encode({"plan": self.digest}) + b"\n")
+            # Written anew: the last line of a killed run may be torn, and nothing may be added behind it.
+            lines = [{"plan": self.digest}, *self.done.values()]
+            fresh = self.journal.with_suffix(".new")
+            fresh.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+            fresh.replace(self.journal)
         except OSError as error:
             raise io_error(error, self.root, need) from error
 
@@ -96,9 +104,7 @@ class Output:
     def close(self, manifest: dict[str, Any]) -> None:
         """The manifest last but one, the end of the work folder last: only now is the output complete."""
         write_json(self.root / MANIFEST, manifest)
-        for leftover in (self.root / WORK).iterdir():
-            leftover.unlink()
-        (self.root / WORK).rmdir()
+        self._clear()
 
 
 def write_json(path: Path, value: Any) -> None:

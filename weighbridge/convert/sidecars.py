@@ -90,7 +90,9 @@ def neuron_configuration(plan: Plan) -> dict[str, Any]:
     parallel, _ = neuron_layout.parallelism(plan.inventory, options)
     exact = options.attention == "exact"
     rows, columns = options.block
-    context = options.context or min(DEFAULT_CONTEXT, int(plan.source.checkpoint.config.get("max_position_embeddings") or DEFAULT_CONTEXT))
+    longest = plan.source.checkpoint.config.get("max_position_embeddings")
+    told = isinstance(longest, int) and not isinstance(longest, bool) and longest > 0
+    context = options.context or min(DEFAULT_CONTEXT, longest if told else DEFAULT_CONTEXT)
     return reader.configuration(parallel, exact=exact, block=(1, rows) if exact else (columns, rows), skip=reader.skip_list(candidates(plan)),
                                 context=context, shards=plan.layout == "neuron-shards")
 
@@ -108,7 +110,7 @@ def manifest(plan: Plan, shapes: list[FileShape], losses: dict[str, Loss], carri
         },
         "layout": plan.layout,
         "options": plan.options.asdict(),
-        "hops": [*checkpoint.manifest.get("hops", []), _hop(plan)],
+        "hops": [*checkpoint.hops, _hop(plan)],
         "allowed": sorted({p.code for p in plan.problems if p.code in plan.options.allow} | (set(plan.options.allow) & {"reciprocal"})),
         "converted_scales": plan.scales,
         "lossy": [row | measured(losses.get(row["step"], Loss())) for row in plan.lossy],

@@ -22,6 +22,10 @@ from weighbridge.plan.cover import Fragment, Rect, cover, nests
 from weighbridge.plan.steps import Step, choose
 
 
+# What `--allow` can wave through: things that are left out of the output, and the scale rule that must be named.
+ALLOWABLE = frozenset({"surplus-tensor", "surplus-file", "scale-without-weight", "index-lacks", "index-wrong-file", "reciprocal"})
+
+
 class Piece(NamedTuple):
     """A rectangle of a destination tensor and the source rectangles that make it.
 
@@ -115,9 +119,14 @@ class Plan:
         what = [self.source.checkpoint.digest, self.layout, self.options.asdict(), __version__]
         return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
 
+    @property
+    def open_problems(self) -> list[Problem]:
+        """Problems that the user has not allowed. No permission turns a missing or damaged weight into a good one."""
+        return [p for p in self.problems if p.code not in self.options.allow or p.code not in ALLOWABLE]
+
     def refuse(self) -> None:
         """Raise all problems that the user has not allowed."""
-        left = [p for p in self.problems if p.code not in self.options.allow]
+        left = self.open_problems
         if left:
             raise Refused(left)
 
@@ -127,8 +136,9 @@ def make_plan(source: Source, layout: str, options: Options) -> Plan:
     module = layout_module(layout)
     if not options.scale_dtype and layout == "hf-fp8":
         options = replace(options, scale_dtype=_own_scale_dtype(source))
-    problems = source.problems + module.requires(source.inventory, options)
-    if any(p.code in ("ragged", "parallel", "reciprocal", "block-grid") and p.code not in options.allow for p in problems):
+    demands = module.requires(source.inventory, options)
+    problems = source.problems + demands
+    if demands:
         return Plan(source, layout, options, [], problems)
     resolver = Resolver(source, options)
     targets = [resolver.target(s) for s in module.stored(source.inventory, options)]

@@ -45,7 +45,7 @@ class Relation:
 def relate(a: Checkpoint, b: Checkpoint) -> Relation:
     """Read the manifests of both: was B made from A, or A from B, over however many conversions?"""
     for first, made, made_is_a in ((a, b, False), (b, a, True)):
-        hops = [h for h in made.manifest.get("hops", []) if isinstance(h, dict)]
+        hops = made.hops
         starts = [i for i, h in enumerate(hops) if h.get("from") == first.digest]
         if starts:
             own = first.manifest.get("options")
@@ -62,7 +62,8 @@ def _options(hop: dict[str, Any]) -> Options:
 
 def _hop(hop: dict[str, Any], made: Encoding) -> Bound:
     """The loosest bound of a hop's lossy steps; a scale of Neuron's form is twice one of the published form."""
-    steps = [STEPS[name] for name in hop.get("lossy", []) if name in STEPS and name != "reciprocal"]
+    told = hop.get("lossy")
+    steps = [STEPS[name] for name in told if name in STEPS and name != "reciprocal"] if isinstance(told, list) else []
     twice = 2.0 if str(hop.get("layout", "")).startswith("neuron") and made.peak == 448.0 else 1.0
     return max((s.relative for s in steps), default=0.0), twice * max((s.absolute for s in steps), default=0.0)
 
