@@ -32,17 +32,14 @@ SHARD = "model-00001-of-00130.safetensors"
 class Handler(BaseHTTPRequestHandler):
     """Files of `server.root` with ranges, and the fault named by `server.fault`."""
 
-    protocol_version = "HTTP/1.0"
-
     def log_message(self, *_: object) -> None:
         pass
 
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         self.server.requests.append((self.path, dict(self.headers)))
         path = unquote(urlsplit(self.path).path)
-        special = self.server.pages.get(path)
-        if special:
-            return self.send(200, special.encode(), {"Content-Type": "application/json"})
+        if path in self.server.pages:
+            return self.send(200, self.server.pages[path].encode(), {"Content-Type": "application/json"})
         if self.server.fault == "slow":
             time.sleep(0.3)
         if self.server.fault == "redirect":
@@ -69,7 +66,8 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         length = len(data) + {"long": 7, "short": -7}.get(self.server.fault, 0) if data else 0
-        for name, value in {"Content-Length": str(length), "ETag": '"one"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", **headers}.items():
+        headers = {"Content-Length": str(length), "ETag": '"1"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", **headers}
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data[: len(data) // 2] if self.server.fault == "broken" else data)

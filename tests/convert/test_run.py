@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+
 import pytest
 from safetensors import safe_open
 
@@ -183,3 +187,34 @@ def test_the_context_is_what_the_model_and_the_user_say(even, tmp_path):
     assert first["seq_len"] == load_json(DEMO / "config.json")["max_position_embeddings"] == 1024
     second = load_json(convert(even, tmp_path / "b", "neuron", context=256, tp=4, batch=16) / "neuron_config.json")
     assert (second["seq_len"], second["batch_size"], second["tkg_batch_size"], second["ctx_batch_size"]) == (256, 16, 16, 1)
+
+
+def test_after_an_error_no_thread_writes_into_a_closed_file(even, tmp_path, monkeypatch):
+    """The number of a closed file may be another file's already: a late write would go there."""
+    from weighbridge.convert import run
+
+    monkeypatch.setenv("WEIGHBRIDGE_THREADS", "2")
+    monkeypatch.setattr("weighbridge.convert.shape.SLAB", 1 << 14)
+    first, late = threading.Event(), []
+    real = run._write
+
+    def slow(handle, data, offset):
+        if threading.current_thread() is not threading.main_thread() and first.is_set():
+            time.sleep(0.2)
+            try:
+                late.append(os.readlink(f"/proc/self/fd/{handle}"))
+            except OSError:
+                late.append("closed")
+        return real(handle, data, offset)
+
+    def progress(done, total):
+        if first.is_set():
+            return
+        first.set()
+        time.sleep(0.1)
+        raise KeyError("progress")
+
+    monkeypatch.setattr(run, "_write", slow)
+    with pytest.raises(KeyError):
+        wb.open(even).convert(tmp_path / "out", "hf-bf16", progress=progress)
+    assert late and all(path.endswith(".partial") for path in late)

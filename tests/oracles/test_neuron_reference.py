@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-from safetensors.torch import load_file  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 import weighbridge.api as wb  # noqa: E402
 from weighbridge.testing.tiny import EVEN, write_tiny  # noqa: E402
@@ -103,3 +103,19 @@ def test_nothing_quantized_is_left_out(both):
     rest = set(made) - set(wanted)
     assert not [n for n in rest if made[n].dtype == torch.float8_e4m3fn or n.endswith(".scale")]
     assert set(wanted) <= set(made)
+
+
+def test_a_row_of_zeros_differs_in_its_scale_only(tmp_path):
+    """The script holds a scale at 1e-10 or more; here a row of zeros has the scale 1. All its codes are zero."""
+    codes, scale = per_row(torch.zeros(1, 256))
+    assert not raw(codes).any() and scale.item() == pytest.approx(1e-10)
+    folder = write_tiny(tmp_path / "src", **EVEN)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    file = next(f for f in folder.glob("*.safetensors") if name in load_file(f))
+    tensors = load_file(file)
+    tensors[name].view(torch.uint8)[5] = 0
+    save_file(tensors, file, {"format": "pt"})
+    wb.open(folder).convert(tmp_path / "out", "neuron", attention="published", scale_rule="legacy-448-240")
+    made = load_folder(tmp_path / "out")
+    assert not raw(made["layers.0.self_attn.q_proj.weight"])[5].any()
+    assert made["layers.0.self_attn.q_proj.scale"][5].item() == 1.0

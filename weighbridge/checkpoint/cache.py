@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from weighbridge.errors import WeighbridgeError
 
-FIRST = 128 << 10  # bytes; the headers of M2's 130 shards have up to 105 kB
+FIRST = 128 << 10  # bytes; the longest header of a full-size M2 in 125 shards has 103 kB
 WHOLE = 16 << 20  # bytes; the longest head that is kept
 HELD = 512 << 20  # bytes of heads together
 READ_LIMIT = 128 << 20  # bytes of one read; the largest header is 100 MB

@@ -175,14 +175,14 @@ def _status(error: HTTPError, where: str) -> WeighbridgeError:
     if code in (404, 410):
         return Absent("not-found", f"the server has no such file (status {code})", where, "look at the address")
     if code == 403:
-        return Absent("no-access", "the server refuses access, or has no such file (status 403)", where, "look at the address and at your rights")
+        return Absent("no-access", "the server refuses access, or has no such file (status 403)", where, "look at address and rights")
     if code in (401, 407):
         return WeighbridgeError("no-access", f"the server wants a name and a password, or a token (status {code})", where,
                                 "give https://name:password@…, or HF_TOKEN for the hub")
     if 300 <= code < 400:
         return WeighbridgeError("redirect", f"the server sends on without end (status {code})", where, "look at the address")
     again = f", {RETRIES + 1} times" if code in AGAIN else ""
-    return WeighbridgeError("http", f"the server says {code} {error.reason}{again}", where, "try again later" if again else "look at the address")
+    return WeighbridgeError("http", f"the server says {code}{again}", where, "try again later" if again else "look at the address")
 
 
 def _may_pass(error: Exception) -> bool:
@@ -205,7 +205,7 @@ def _failure(error: Exception, where: str) -> WeighbridgeError:
     if isinstance(reason, IncompleteRead):
         lost = f"{len(reason.partial):,} of {len(reason.partial) + (reason.expected or 0):,} bytes came"
         return WeighbridgeError("bad-answer", f"the answer broke off, {RETRIES + 1} times: {lost}", where, "try again later")
-    words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+    words = (getattr(reason, "strerror", None) or str(reason) or type(reason).__name__)[:200]
     return WeighbridgeError("offline", f"the server cannot be reached: {words}", where, "look at the address and at your connection")
 
 
@@ -344,8 +344,8 @@ def _hub_failure(error: Exception, uri: str, token: bool) -> WeighbridgeError:
                                 "look at the name" + ("" if token else "; for a private repository, set HF_TOKEN"))
     if "HFValidationError" in names:
         return Usage("is not the name of a repository", uri, "hf://org/name or hf://org/name@revision")
-    words = str(error).strip().partition("\n")[0] or type(error).__name__
-    return WeighbridgeError("http" if status else "offline", f"the hub does not answer: {words}", uri, "look at your connection, or try again later")
+    words = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+    return WeighbridgeError("http" if status else "offline", f"the hub does not answer: {words}", uri, "look at your connection")
 
 
 def _near(file: str) -> bool:

@@ -1,23 +1,37 @@
 """e4m3fn codes to e4m3fn codes, 32 at a time; transposed by interleaving in registers.
 
-All modes are one recipe: below 0x10 a table of 16, from there an addition that stops at 448; NaN stays.
-A transposed tile is put together in a buffer first, so that whole cache lines go out.
+All modes are one recipe: an addition, and below 0x10 one more from a table of 16. It is wrong for NaN and
+for what doubling takes beyond 448; a run where such a code was seen is done again, code by code, so the
+source and the result must not overlap.
+
+To transpose, the codes go through a buffer in the cache, from which whole lines of the result are written.
+Where the source's rows begin with a line of memory, the buffer is one tile of 64 x 64. Elsewhere tiles are
+slow to read, so it takes long runs of 64 rows, and is itself read by tiles.
 """
 
 import numpy as np
 from numba import types
 
 from ..memory import inner, kernel, load_i32, load_u8, store_i32, store_u8
-from ..portable.move import COUNTED, NEW, SIGNATURE, TILE, clear
+from ..portable.move import COUNTED, NEW, SIGNATURE, clear
 from .lanes import BYTE, LONG, STREAM_FROM, fence, step
 
-LANES, STRIP = 32, 16  # columns and rows of a transposing step; a TILE is a cache line wide
-WIDE = 128  # codes of a streaming step
-SEEN_NAN = 1 << 32  # steps return how many codes they counted, plus this for a NaN
+LANES = 32
+WIDE = 128  # codes of a wide step
+LINE, GROUP = 64, 16  # rows and columns that a transposing step turns: columns of one line each
+PATCH = 3072  # columns of a patch, which has LINE rows: long runs, as memory likes them
+PATCH_LD = PATCH + 64  # an odd number of lines: the rows do not compete for the same places of the cache
+UNFIT = 1 << 32  # steps return how many codes they counted, plus this for a code that the recipe is wrong for
 ADDRESS = types.int64
 
-# Per mode 33 bytes: the new codes below 0x10, whether they are counted, and the addition from there on.
-RECIPES = np.concatenate([NEW[:, :16], COUNTED[:, :16].astype(np.uint8), NEW[:, 16:17] - 16], axis=1)
+# Per mode 34 bytes: what is added to the codes of 0 to 15 beyond the addition, whether these codes are counted,
+# the addition, and the largest magnitude that all this is right for.
+RECIPES = np.empty((len(NEW), 34), np.uint8)
+RECIPES[:, 32] = NEW[:, 16] - 16
+RECIPES[:, :16] = NEW[:, :16] - np.arange(16) - RECIPES[:, 32:33]
+RECIPES[:, 16:32] = COUNTED[:, :16]
+_HIGH = np.arange(16, 128, dtype=np.uint8)
+RECIPES[:, 33] = [_HIGH[new[16:128] == _HIGH + row[32]].max() for row, new in zip(RECIPES, NEW)]
 
 
 class Recipe:
@@ -25,25 +39,21 @@ class Recipe:
 
     def __init__(self, code, address):
         self.code = code
-        new, counted = (code.load(address, BYTE, 16, offset) for offset in (0, 16))
-        self.new, self.is_counted = new.join(new), counted.join(counted)
-        self.addition = code.load(address, BYTE, 1, 32).pick([0] * LANES)
-        self.largest = self.counted = new.join(new) & 0
+        more, counted = (code.load(address, BYTE, 16, offset) for offset in (0, 16))
+        self.more, self.is_counted = more.join(more), counted.join(counted)
+        self.addition, self.limit = (code.load(address, BYTE, 1, at).pick([0] * LANES) for at in (32, 33))
+        self.largest = self.counted = self.limit & 0
 
     def apply(self, codes):
         magnitude = codes & 0x7F
-        low, nan, sum_ = magnitude.below(0x10), magnitude.equals(0x7F), magnitude + self.addition
-        over = sum_.above(0x7E).choose(1, sum_ & 0)
-        counted = low.choose(self.code.lookup(self.is_counted, magnitude), over)
-        self.counted += nan.choose(0, counted)
+        index = magnitude + 0x70  # has its high bit from 0x10 on: the lookup gives 0
+        self.counted += self.code.lookup(self.is_counted, index)
         self.largest = self.largest.larger(magnitude)
-        new = low.choose(self.code.lookup(self.new, magnitude), sum_.smaller(0x7E))
-        return nan.choose(0x7F, new) | (codes & 0x80)
+        return codes + self.addition + self.code.lookup(self.more, index)
 
     def result(self):
-        nan = self.largest.equals(0x7F).any()
-        flag = self.code.builder.select(nan, LONG(SEEN_NAN), LONG(0))
-        return self.code.builder.add(self.code.total(self.counted), flag)
+        unfit = self.code.builder.select(self.largest.above(self.limit).any(), LONG(UNFIT), LONG(0))
+        return self.code.builder.add(self.code.total(self.counted), unfit)
 
 
 @step(types.int64, ADDRESS, ADDRESS, ADDRESS)
@@ -55,39 +65,74 @@ def move_step(code, src, dst, recipe):
 
 
 @step(types.int64, ADDRESS, ADDRESS, ADDRESS)
-def move_stream_step(code, src, dst, recipe):
+def wide_step(code, src, dst, recipe):
     """WIDE codes of a row."""
+    recipe = Recipe(code, recipe)
+    for offset in range(0, WIDE, LANES):
+        code.store(dst, recipe.apply(code.load(src, BYTE, LANES, offset)), offset)
+    return recipe.result()
+
+
+@step(types.int64, ADDRESS, ADDRESS, ADDRESS)
+def wide_stream_step(code, src, dst, recipe):
     recipe = Recipe(code, recipe)
     for offset in range(0, WIDE, LANES):
         code.stream(dst, recipe.apply(code.load(src, BYTE, LANES, offset)), offset)
     return recipe.result()
 
 
+def interleaved(rows):
+    """16 rows to 16 columns, in each 16 bytes of the vectors."""
+    for _ in range(4):  # each round doubles the run of bytes that come from one column
+        rows = [a.interleave(b, half) for a, b in zip(rows[:8], rows[8:]) for half in (0, 1)]
+    return rows
+
+
+def turned(code, patch):
+    """LINE rows of GROUP codes to GROUP vectors of LINE codes."""
+    vectors = []
+    for row in range(16):
+        a, b, c, d = (code.load(patch, BYTE, GROUP, (row + quarter) * PATCH_LD) for quarter in range(0, LINE, 16))
+        vectors.append(a.join(b).join(c.join(d)))
+    return interleaved(vectors)
+
+
+@step(types.void, ADDRESS, ADDRESS, types.int64)
+def turn_step(code, patch, dst, dst_ld):
+    for line in turned(code, patch):
+        code.store(dst, line)
+        dst = code.builder.add(dst, dst_ld)
+
+
+@step(types.void, ADDRESS, ADDRESS, types.int64)
+def turn_stream_step(code, patch, dst, dst_ld):
+    for line in turned(code, patch):
+        code.stream(dst, line)
+        dst = code.builder.add(dst, dst_ld)
+
+
 @step(types.int64, ADDRESS, types.int64, ADDRESS, ADDRESS)
-def transpose_step(code, src, src_ld, tile, recipe):
-    """16 rows of 32 codes to 32 rows of 16, TILE bytes apart."""
+def tile_step(code, src, src_ld, tile, recipe):
+    """16 rows of 32 codes to 32 rows of 16, LINE bytes apart."""
     recipe, rows = Recipe(code, recipe), []
-    for _ in range(STRIP):
+    for _ in range(16):
         rows.append(recipe.apply(code.load(src, BYTE, LANES)))
         src = code.builder.add(src, src_ld)
-    for _ in range(4):  # 16 rows: each round doubles the run of bytes that come from one column
-        rows = [a.interleave(b, half) for a, b in zip(rows[:8], rows[8:]) for half in (0, 1)]
-    for column, lanes in enumerate(rows):
-        code.store(tile, lanes.pick(range(16)), column * TILE)
-        code.store(tile, lanes.pick(range(16, 32)), (column + 16) * TILE)
+    for column, lanes in enumerate(interleaved(rows)):
+        code.store(tile, lanes.pick(range(16)), column * LINE)
+        code.store(tile, lanes.pick(range(16, 32)), (column + 16) * LINE)
     return recipe.result()
 
 
 @step(types.void, ADDRESS, ADDRESS)
 def copy_line(code, src, dst):
-    """TILE bytes."""
-    for offset in (0, 32):
+    for offset in range(0, LINE, LANES):
         code.store(dst, code.load(src, BYTE, LANES, offset), offset)
 
 
 @step(types.void, ADDRESS, ADDRESS)
 def stream_line(code, src, dst):
-    for offset in (0, 32):
+    for offset in range(0, LINE, LANES):
         code.stream(dst, code.load(src, BYTE, LANES, offset), offset)
 
 
@@ -98,111 +143,129 @@ def copy_bytes(src, dst, n):
 
 
 @inner
-def move_run(src, n, dst, recipe, spare, stream):
-    """A run of one row; the rest of less than 32 codes goes through 64 spare bytes, padded with zeros."""
-    result, wide, whole = 0, n - n % WIDE if stream and dst % LANES == 0 else 0, n - n % LANES
-    for j in range(0, wide, WIDE):
-        result += move_stream_step(src + j, dst + j, recipe)
-    for j in range(wide, whole, LANES):
-        result += move_step(src + j, dst + j, recipe)
-    if whole < n:
-        for k in range(LANES):
-            store_u8(spare, k, np.uint8(0))
-        copy_bytes(src + whole, spare, n - whole)
-        result += move_step(spare, spare + LANES, recipe)
-        copy_bytes(spare + LANES, dst + whole, n - whole)
-    return result
+def move_codes(src, n, dst, mode):
+    """One by one, by table: (NaN codes, counted codes)."""
+    nans, counted = 0, 0
+    for k in range(n):
+        code = load_u8(src, k)
+        nans += (code & 0x7F) == 0x7F
+        counted += COUNTED[mode, code]
+        store_u8(dst, k, NEW[mode, code])
+    return nans, counted
 
 
 @inner
-def move_rows(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, spare, stream):
-    """Straight: one run of columns per block."""
-    nans, counts_ld = 0, (C + bC - 1) // bC
-    for i in range(R):
-        for k in range(counts_ld):
-            j = k * bC
-            result = move_run(src + i * src_ld + j, min(bC, C - j), dst + i * dst_ld + j, recipe, spare, stream)
-            nans += result >> 32
+def move_run(src, n, dst, mode, recipe, stream):
+    """A run of one row: (NaN codes, counted codes)."""
+    result, wide, whole = 0, n - n % WIDE, n - n % LANES
+    if stream and dst % LANES == 0:
+        for j in range(0, wide, WIDE):
+            result += wide_stream_step(src + j, dst + j, recipe)
+    else:
+        for j in range(0, wide, WIDE):
+            result += wide_step(src + j, dst + j, recipe)
+    for j in range(wide, whole, LANES):
+        result += move_step(src + j, dst + j, recipe)
+    if result >= UNFIT:
+        return move_codes(src, n, dst, mode)
+    if whole == n:
+        return 0, result
+    nans, counted = move_codes(src + whole, n - whole, dst + whole, mode)
+    return nans, counted + result
+
+
+@inner
+def move_rows(src, src_ld, i0, j0, rows, columns, dst, dst_ld, bR, bC, counts, counts_ld, mode, recipe, stream):
+    """Straight, one run of columns per block. `src` and `dst` are those of element (i0, j0) of the region."""
+    nans, first = 0, j0 // bC
+    for i in range(rows):
+        cells = (i0 + i) // bR * counts_ld + first
+        j, n = 0, min(columns, (first + 1) * bC - j0)
+        while j < columns:
+            seen, counted = move_run(src + i * src_ld + j, n, dst + i * dst_ld + j, mode, recipe, stream)
+            nans += seen
             if counts != 0:
-                add_count(counts, i // bR * counts_ld + k, result)
+                store_i32(counts, cells, np.int32(load_i32(counts, cells) + counted))
+            j, n, cells = j + n, min(columns - j - n, bC), cells + 1
     return nans
 
 
 @inner
-def add_count(counts, cell, result):
-    store_i32(counts, cell, np.int32(load_i32(counts, cell) + (result & 0xFFFFFFFF)))
+def turn_patch(patch, rows, columns, dst, dst_ld, spare, stream):
+    """A patch of `rows` x `columns` codes to its transpose."""
+    whole = columns - columns % GROUP if rows == LINE else 0
+    if stream and (dst | dst_ld) % LINE == 0:
+        for j in range(0, whole, GROUP):
+            turn_stream_step(patch + j, dst + j * dst_ld, dst_ld)
+    else:
+        for j in range(0, whole, GROUP):
+            turn_step(patch + j, dst + j * dst_ld, dst_ld)
+    for j in range(whole, columns, GROUP):
+        turn_step(patch + j, spare, LINE)
+        for k in range(j, min(columns, j + GROUP)):
+            copy_bytes(spare + (k - j) * LINE, dst + k * dst_ld, rows)
 
 
 @inner
-def count_by_row(src, src_ld, rows, columns, i0, j0, bR, bC, counts, counts_ld, recipe, spare):
-    """Count a tile whose rows or columns belong to several blocks: move it to nowhere, run by run."""
-    for i in range(i0, i0 + rows):
-        j = j0
-        while j < j0 + columns:
-            n = min(j0 + columns, (j // bC + 1) * bC) - j
-            result = move_run(src + i * src_ld + j, n, spare + 2 * LANES, recipe, spare, False)
-            add_count(counts, i // bR * counts_ld + j // bC, result)
-            j += n
-
-
-@inner
-def transpose_tile(src, src_ld, rows, columns, dst, dst_ld, recipe, tile, stream):
-    """At most TILE x TILE codes. A smaller tile is padded with zeros, in the second half of the buffer."""
-    if rows < TILE or columns < TILE:
-        padded = tile + TILE * TILE
-        for k in range(TILE * TILE):
-            store_u8(padded, k, np.uint8(0))
-        for i in range(rows):
-            copy_bytes(src + i * src_ld, padded + i * TILE, columns)
-        src, src_ld = padded, TILE
+def turn_tile(src, src_ld, tile, dst, dst_ld, recipe):
+    """LINE x LINE codes from whole lines of the source. Writes nothing to `dst` if the recipe is wrong for one."""
     result = 0
-    for i in range(0, TILE, STRIP):
-        for j in range(0, TILE, LANES):
-            result += transpose_step(src + i * src_ld + j, src_ld, tile + j * TILE + i, recipe)
-    for j in range(columns):
-        line = dst + j * dst_ld
-        if rows < TILE:
-            copy_bytes(tile + j * TILE, line, rows)
-        elif stream and line % TILE == 0:
-            stream_line(tile + j * TILE, line)
+    for i in range(0, LINE, 16):
+        for j in range(0, LINE, LANES):
+            result += tile_step(src + i * src_ld + j, src_ld, tile + j * LINE + i, recipe)
+    if result < UNFIT:
+        if (dst | dst_ld) % LINE == 0:  # faster for any size: lines this far apart crowd each other out of the cache
+            for j in range(LINE):
+                stream_line(tile + j * LINE, dst + j * dst_ld)
         else:
-            copy_line(tile + j * TILE, line)
+            for j in range(LINE):
+                copy_line(tile + j * LINE, dst + j * dst_ld)
     return result
 
 
 @inner
-def move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe, tile, stream):
-    """Transposed. The rows of the tiles are cut where the lines of `dst` begin: half a line is slow to stream."""
-    nans, i, counts_ld = 0, 0, (C + bC - 1) // bC
-    while i < R:
-        rows = min(TILE - (dst + i) % TILE, R - i)
-        for j in range(0, C, TILE):
-            columns, code = min(TILE, C - j), src + i * src_ld + j
-            result = transpose_tile(code, src_ld, rows, columns, dst + j * dst_ld + i, dst_ld, recipe, tile, stream)
-            nans += result >> 32
-            if counts != 0 and result & 0xFFFFFFFF != 0:
-                if i // bR == (i + rows - 1) // bR and j // bC == (j + columns - 1) // bC:
-                    add_count(counts, i // bR * counts_ld + j // bC, result)
-                else:
-                    count_by_row(src, src_ld, rows, columns, i, j, bR, bC, counts, counts_ld, recipe, tile)
-        i += rows
+def move_turned(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, counts_ld, mode, recipe, spare, stream):
+    """By tiles where rows begin with a line of memory, else, and at the edges, by patches."""
+    nans, patch = 0, spare + LINE * GROUP
+    lines = (src | src_ld) % LINE == 0
+    for i in range(0, R, LINE):
+        for j in range(0, C, LINE if lines else PATCH):
+            rows, columns = min(LINE, R - i), min(LINE if lines else PATCH, C - j)
+            code, out, cell = src + i * src_ld + j, dst + j * dst_ld + i, i // bR * counts_ld + j // bC
+            if lines and rows == LINE and columns == LINE and cell == (i + 63) // bR * counts_ld + (j + 63) // bC:
+                counted = turn_tile(code, src_ld, patch, out, dst_ld, recipe)
+                if counted < UNFIT:
+                    if counts != 0:
+                        store_i32(counts, cell, np.int32(load_i32(counts, cell) + counted))
+                    continue
+            nans += move_rows(
+                code, src_ld, i, j, rows, columns, patch, PATCH_LD, bR, bC, counts, counts_ld, mode, recipe, False,
+            )  # fmt: skip
+            turn_patch(patch, rows, columns, out, dst_ld, spare, stream)
     return nans
 
 
 @kernel(SIGNATURE)
 def move(src, src_ld, R, C, dst, dst_ld, transposed, mode, bR, bC, counts):
-    buffer = np.empty(2 * TILE * TILE + 64, np.uint8)
-    recipe, stream = RECIPES[mode].copy(), R * C >= STREAM_FROM
+    buffer = np.empty(LINE * (1 + GROUP + PATCH_LD), np.uint8)
+    recipe = np.empty(34, np.uint8)
+    recipe[:] = RECIPES[mode]
     if mode != 1 and mode != 2:
         counts = 0
     if counts == 0:
-        bR, bC = R, max(1, C)
-    else:
-        clear(counts, (R + bR - 1) // bR * ((C + bC - 1) // bC))
-    tile = (buffer.ctypes.data + 63) // 64 * 64
+        bR, bC = max(1, R), max(1, C)
+    counts_ld = (C + bC - 1) // bC
+    if counts != 0:
+        clear(counts, (R + bR - 1) // bR * counts_ld)
+    stream = R * C >= STREAM_FROM
+    spare = (buffer.ctypes.data + LINE - 1) // LINE * LINE
     if transposed:
-        nans = move_tiles(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe.ctypes.data, tile, stream)
+        nans = move_turned(
+            src, src_ld, R, C, dst, dst_ld, bR, bC, counts, counts_ld, mode, recipe.ctypes.data, spare, stream,
+        )  # fmt: skip
     else:
-        nans = move_rows(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, recipe.ctypes.data, tile, stream)
+        nans = move_rows(
+            src, src_ld, 0, 0, R, C, dst, dst_ld, bR, bC, counts, counts_ld, mode, recipe.ctypes.data, stream,
+        )  # fmt: skip
     fence()
     return nans if mode != 0 else 0
