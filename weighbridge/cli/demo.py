@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
 import weighbridge
 
 CHECKPOINT = Path(weighbridge.__file__).parent / "demo" / "checkpoint"
+SOURCE = "DEMO"  # a link to the checkpoint in the package
 TENSOR = "layers.0.self_attn.q_proj"
 EXPERT = "layers.0.block_sparse_moe.experts.0.w1"
 
@@ -22,23 +24,35 @@ def demo(*, keep: Path | None = None) -> int:
     """
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-        return _walk(keep)
+        return _inside(keep)
     with tempfile.TemporaryDirectory(prefix="weighbridge-demo-") as folder:
-        return _walk(Path(folder))
+        return _inside(Path(folder))
 
 
-def _walk(out: Path) -> int:
+def _inside(folder: Path) -> int:
+    """Walk with `folder` as the current one, so that what is shown is what one would type there."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        if not Path(SOURCE).exists():
+            Path(SOURCE).symlink_to(CHECKPOINT)
+        return _walk()
+    finally:
+        os.chdir(before)
+
+
+def _walk() -> int:
     """Each step is a command line that a user can type; the first that fails ends the walk."""
-    src = str(CHECKPOINT)
+    src = SOURCE
     steps: list[tuple[str, list[str], int]] = [
         ("What is in it?", ["inspect", src], 0),
         ("What would the conversion for AWS Neuron cost?", ["convert", src, "--to", "neuron", "--dry-run"], 0),
-        ("Convert, in the form that has been reported to run on a device.", ["convert", src, str(out / "neuron"), "--to", "neuron"], 0),
-        ("The same weights? Attention was requantized, experts were not.", ["verify", src, str(out / "neuron")], 0),
-        ("Convert without requantizing anything.", ["convert", src, str(out / "neuron-exact"), "--to", "neuron", "--attention", "exact"], 0),
-        ("The same weights?", ["verify", src, str(out / "neuron-exact")], 0),
-        ("To BF16 under the published names, and the proof.", ["convert", src, str(out / "bf16"), "--to", "hf-bf16"], 0),
-        ("The same weights?", ["verify", src, str(out / "bf16")], 0),
+        ("Convert, in the form that has been reported to run on a device.", ["convert", src, "neuron", "--to", "neuron"], 0),
+        ("The same weights? Attention was requantized, experts were not.", ["verify", src, "neuron"], 0),
+        ("Convert without requantizing anything.", ["convert", src, "neuron-exact", "--to", "neuron", "--attention", "exact"], 0),
+        ("The same weights?", ["verify", src, "neuron-exact"], 0),
+        ("To BF16 under the published names, and the proof.", ["convert", src, "bf16", "--to", "hf-bf16"], 0),
+        ("The same weights?", ["verify", src, "bf16"], 0),
         ("The way of one tensor.", ["trace", src, TENSOR, "--to", "neuron"], 0),
         ("One expert block, halved: equal values.", ["trace", src, EXPERT, "--to", "neuron"], 0),
         ("The same block under the published scripts' 448/240: rounded again.",
@@ -46,14 +60,14 @@ def _walk(out: Path) -> int:
         ("The same block under the first notes' reciprocal (refused without --allow): see the values.",
          ["trace", src, EXPERT, "--to", "neuron", "--scale-rule", "reciprocal", "--allow", "reciprocal"], 0),
         ("What verify says to a whole checkpoint made with the reciprocal (exit 3).",
-         ["convert", src, str(out / "reciprocal"), "--to", "neuron", "--scale-rule", "reciprocal", "--allow", "reciprocal"], 0),
-        ("", ["verify", src, str(out / "reciprocal")], 3),
+         ["convert", src, "reciprocal", "--to", "neuron", "--scale-rule", "reciprocal", "--allow", "reciprocal"], 0),
+        ("", ["verify", src, "reciprocal"], 3),
     ]
     from weighbridge.cli import main
     from weighbridge.report import sink
 
     for says, command, expected in steps:
-        shown = " ".join(Path(w).name if w.startswith("/") else w for w in command).replace(CHECKPOINT.name, "DEMO", 1)
+        shown = " ".join(command)
         sink.put(f"\n{says}\n$ weighbridge {shown}\n\n" if says else f"\n$ weighbridge {shown}\n\n")
         code = main(command)
         if code != expected:

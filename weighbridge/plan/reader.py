@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from math import prod
+from pathlib import Path
 
 import numpy as np
 
@@ -32,15 +33,20 @@ class Reader:
         return whole[tensor.start : tensor.start + tensor.nbytes]
 
     def _map(self, file: str) -> np.ndarray:
-        path = self.source.checkpoint.store.path(file)
-        if path is None:
-            raise WeighbridgeError("not-local", "its weights are not on this machine", self.source.checkpoint.label,
-                                   "download the checkpoint first; inspect and --dry-run need only headers")
+        path = self.require_local(file)
         try:
             with open(path, "rb") as handle:
                 return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
         except OSError as error:
             raise WeighbridgeError("io", f"cannot be mapped: {error.strerror}", str(path)) from error
+
+    def require_local(self, file: str = "config.json") -> Path:
+        """The path of a file, or a refusal where the source is somewhere else."""
+        path = self.source.checkpoint.store.path(file)
+        if path is None:
+            raise WeighbridgeError("not-local", "its weights are not on this machine", self.source.checkpoint.label,
+                                   "download the checkpoint first; inspect and --dry-run need only headers")
+        return path
 
     def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
         """One matrix of a stored tensor (number `lead` of a stack) with its scales."""
@@ -123,8 +129,9 @@ def _under_parts(bound: Bound, shape: tuple[int, int]) -> np.ndarray:
 
 
 def require_scales(source: Source) -> Reader:
-    """A reader of `source`, after its scales have been looked at."""
+    """A reader of `source`, after its scales have been looked at. Its weights must be on this machine."""
     reader = Reader(source)
+    reader.require_local()
     problems = reader.scale_problems()
     if problems:
         raise Refused(problems)
