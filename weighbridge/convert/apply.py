@@ -125,7 +125,7 @@ def _codes(q: QTensor, out: np.ndarray, step: str, part: Part, slab: Slab, scrat
         loss = slab.loss(step)
         loss.values += rows * cols
         loss.inexact += int(counts.sum()) if step == "halve" else 0
-        _measure(q, out, part, slab, loss)
+        _measure(q, out, part, slab, loss, scratch)
 
 
 def _regrid(q: QTensor, step: str, part: Part, slab: Slab) -> np.ndarray:
@@ -185,8 +185,9 @@ def _decode(q: QTensor, out: np.ndarray, slab: Slab, scratch: Scratch) -> None:
     if slab.encoding.dtype == "BF16":
         loss = slab.loss("decode")
         loss.values += out.size
-        few = min(out.shape[0], max(1, 128 // SAMPLE))
-        _compare(q.cut(0, 0, few, q.shape[1]).decode(), codec.from_bf16(out[:few]), loss)
+        before = scratch.array("before", (min(out.shape[0], 128 // SAMPLE), out.shape[1]), np.float32)
+        values(q.cut(0, 0, *before.shape), before, scratch)
+        _compare(before, codec.from_bf16(out[: before.shape[0]]), loss)
 
 
 def _row_major(q: QTensor, scratch: Scratch) -> QTensor:
@@ -275,14 +276,17 @@ def quantize(region: np.ndarray, block: tuple[int, int], peak: float, name: str,
     return codes, scale
 
 
-def _measure(q: QTensor, out: np.ndarray, part: Part, slab: Slab, loss: Loss) -> None:
+def _measure(q: QTensor, out: np.ndarray, part: Part, slab: Slab, loss: Loss, scratch: Scratch) -> None:
     """Compare a few rows of what was written with what was read."""
-    few = min(out.shape[0], max(1, 128 // SAMPLE))
+    few, cols = min(out.shape[0], 128 // SAMPLE), q.shape[1]
     high, wide = slab.encoding.block  # type: ignore[misc]
     top = (part.at_row + slab.start) // high - slab.start // high
     written = QTensor(out, slab.scale_RbCb[top:, part.at_col // wide :], slab.encoding,  # type: ignore[index]
                       ((part.at_row + slab.start) % high, part.at_col % wide))
-    _compare(q.cut(0, 0, few, q.shape[1]).decode(), written.cut(0, 0, few, q.shape[1]).decode(), loss)
+    before, after = scratch.array("before", (few, cols), np.float32), scratch.array("after", (few, cols), np.float32)
+    values(q.cut(0, 0, few, cols), before, scratch)
+    values(written.cut(0, 0, few, cols), after, scratch)
+    _compare(before, after, loss)
 
 
 def _compare(before: np.ndarray, after: np.ndarray, loss: Loss) -> None:
