@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.layouts.nxd_reference import Loader, file_stage
 from tests.plan.tools import DEMO, assert_same_tensors, convert, load_json, read_folder, read_ranks
+from weighbridge.errors import Refused
+from weighbridge.models import inventory
+from weighbridge.runtimes.neuron import pairs, tp_sizes
 from weighbridge.testing.tiny import EVEN, write_tiny
 
 ATTENTION = ("published", "row", "bf16", "exact")
@@ -139,3 +147,32 @@ def test_no_code_is_above_what_neuron_takes(source, attention, tmp_path):
     codes = [t.view(np.uint8) & 0x7F for t in tensors.values() if t.dtype == FP8]
     assert codes and max(int(c.max()) for c in codes) < 0x78
     assert all(n.endswith(".scale") and 0 <= t.min() and t.max() < 1 for n, t in tensors.items() if n.endswith("scale"))
+
+
+@st.composite
+def models(draw):
+    """Models whose widths NxD can hold; heads of any width, in groups of any size."""
+    kv = draw(st.sampled_from([1, 2, 3]))
+    return {"hidden": draw(st.sampled_from([256, 384])), "inter": 128 * draw(st.integers(1, 4)), "heads": kv * draw(st.integers(2, 4)),
+            "kv_heads": kv, "head_dim": draw(st.sampled_from([64, 128, 256])), "experts": draw(st.sampled_from([2, 3, 4])),
+            "layers": 1, "vocab": 384, "seed": draw(st.integers(0, 9))}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(models(), st.sampled_from(ATTENTION), st.data())
+def test_random_models_at_random_degrees(sizes, attention, data):
+    """Whatever the rules allow is cut as the loader cuts it."""
+    with tempfile.TemporaryDirectory() as name:
+        at = Path(name)
+        config = load_json(write_tiny(at / "src", **sizes) / "config.json")
+        known = inventory(config).sizes
+        tp = data.draw(st.sampled_from(tp_sizes(known, 128)), "tp")
+        moe_tp, moe_ep = data.draw(st.sampled_from(pairs(known, tp, 128)), "moe")
+        try:
+            convert(at / "src", at / "out", "neuron", shards=True, attention=attention, tp=tp, moe_tp=moe_tp, moe_ep=moe_ep)
+        except Refused as refused:
+            assert attention == "exact" and sizes["head_dim"] < 128 and refused.first.code == "block-grid"
+            return
+        loader = Loader(file_stage(read_folder(at / "src"), config, attention, tp), config, tp, moe_tp, moe_ep)
+        for rank, tensors in enumerate(read_ranks(at / "out")):
+            assert_same_tensors(tensors, loader.shard(rank))

@@ -20,8 +20,10 @@ from weighbridge.convert.shape import FileShape, SlabPlan, file_shape, slabs
 from weighbridge.convert.sidecars import manifest, measured, write_sidecars
 from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import CONTAINER
+from weighbridge.layouts import neuron
 from weighbridge.plan.plan import Plan
 from weighbridge.plan.reader import Reader, require_scales
+from weighbridge.runtimes import neuron as reader_of
 
 Progress = Callable[[int, int], None]  # bytes written, bytes to write
 
@@ -50,8 +52,16 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return {
         "from": plan.source.layout, "to": plan.layout, "options": plan.options.asdict(), "pieces": plan.pieces,
         "converted_scales": plan.scales, "bytes_read": plan.bytes_read, "bytes_written": plan.bytes_written,
-        "peak_memory_bytes": 0, "seconds": 0.0, "lossy": plan.lossy, "files": list(plan.files), "steps": dict(plan.steps),
+        "peak_memory_bytes": 0, "seconds": 0.0, "lossy": plan.lossy, "files": list(plan.files), "steps": dict(plan.steps), "notes": load_notes(plan),
     }
+
+
+def load_notes(plan: Plan) -> list[str]:
+    """What the reader of the destination must be told by a person."""
+    if not plan.layout.startswith("neuron") or not plan.targets:
+        return []
+    parallel, _ = neuron.parallelism(plan.inventory, plan.options)
+    return reader_of.notes(parallel, plan.inventory.sizes, exact=plan.options.attention == "exact")
 
 
 def thread_count() -> int:

@@ -20,6 +20,7 @@ def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
         head = ("--attention", "q/k/v", "o_proj", "bytes of all layers", "error, measured on Gaussian blocks", "chosen")
         rows = [(r["mode"], r["qkv"], r["o"], r["bytes"], r["error"], "*" if r["chosen"] else "") for r in document["attention"]]
         lines += ["What the forms of attention cost:", table(head, rows), ""]
+    lines += _notes(document)
     lines.append(findings(document.get("findings", [])))
     return "\n".join(lines)
 
@@ -36,7 +37,12 @@ def result_text(document: dict[str, Any], markdown: bool = False) -> str:
     for name in ("copied", "rewritten", "dropped"):
         if document.get(name):
             lines.append(f"{name}: {', '.join(document[name])}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_notes(document)]).rstrip()
+
+
+def _notes(document: dict[str, Any]) -> list[str]:
+    told = document.get("notes")
+    return ["Before you load it:", *(f"  {note}" for note in told), ""] if told else []
 
 
 def findings(rows: list[dict[str, Any]]) -> str:

@@ -143,6 +143,19 @@ def _listed(sizes: Iterable[object]) -> str:
     return ", ".join(str(s) for s in sizes if s) or "none"
 
 
+def notes(p: Parallel, sizes: Sizes, *, exact: bool) -> list[str]:
+    """What a person must know before this output is loaded: which of the contrib port's patches it needs or forbids."""
+    told = ["exact: block axes [-2, -1] need no patch of the contrib port, and its 2-D per-channel patch must not be applied (R23)" if exact
+            else "block axes [1, 2] need the contrib port's 2-D per-channel patch for attention (R23)"]
+    if p.moe_tp > 1:
+        told.append(f"moe_tp {p.moe_tp}: right only without the contrib port's scale-stride patch, which would pair gate with up's scales in "
+                    "silence (R39)")
+    if p.moe_ep > 1 and p.moe_ep == sizes["experts"]:
+        told.append("one expert on each rank: fails with the contrib port's expert-parallel patch (R37)")
+    told.append("export " + " ".join(f"{name}={value}" for name, value in ENVIRONMENT.items()) + ": the library sets neither")
+    return told
+
+
 def matches(entry: str, module: str) -> bool:
     """NxD quantization/quantize.py 122: the entry is the module or any substring of its dotted path."""
     return entry in module
