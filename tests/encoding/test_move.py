@@ -67,6 +67,16 @@ def test_any_region(family, region, mode, transposed, data):
     check(family, region, code, mode, transposed, block, counting=data.draw(st.booleans()), **where)
 
 
+@pytest.mark.parametrize("mode", NEW)
+@pytest.mark.parametrize("shift", [0, 16, 32, 48])  # one of them puts the rows on whole lines of memory
+def test_long_rows_transposed(family, region, mode, shift):
+    rng = np.random.default_rng(7)
+    code = rng.integers(0, 127, (150, 3300), dtype=np.uint8)
+    code[rng.integers(150, size=3), rng.integers(3300, size=3)] = 0xFF
+    for block in ((128, 128), (100, 90)):
+        check(family, region, code, mode, True, block, ld=(28, 42), shifts=(shift, shift))
+
+
 @pytest.mark.parametrize("mode", [kernels.HALVE, kernels.DOUBLE])
 def test_counts_do_not_overflow_a_lane(family, region, mode):
     code = np.full((512, 512), 0x01 if mode == kernels.HALVE else 0x7E, np.uint8)

@@ -136,6 +136,8 @@ def _projection(codes: np.ndarray, scale: np.ndarray, attention: str, p: str, co
     values = codes.astype(np.float32) * per_element
     if attention == "bf16" or (attention == "published" and p == "o"):
         return {"weight": values.astype(BF16)}
+    if attention != "exact" and codes.shape[1] <= 128:  # the row lies in one block: its scale is kept
+        return {"weight": halved(codes), "scale": np.repeat(scale * 2, 128, 0)[: codes.shape[0]]}
     if attention != "exact":
         return dict(zip(("weight", "scale"), row_quantized(values), strict=True))
     rows = np.repeat(scale * 2, 128, 0)[: codes.shape[0]]

@@ -78,7 +78,7 @@ def apply(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch
     if name == "decode":
         _decode(q, out, slab, scratch)
     elif q.encoding.quantized:
-        _codes(q, out, name, part, slab, scratch)
+        _codes(q, out, name, piece.step.lossy, part, slab, scratch)
     elif name == "round":
         out[...] = codec.to_bf16(q.codes_RC)
         loss = slab.loss(name)
@@ -100,7 +100,7 @@ def _nan(slab: Slab, count: int) -> Refused:
                             "the weights are damaged; the unfinished folder says so, remove it")])
 
 
-def _codes(q: QTensor, out: np.ndarray, step: str, part: Part, slab: Slab, scratch: Scratch) -> None:
+def _codes(q: QTensor, out: np.ndarray, step: str, lossy: bool, part: Part, slab: Slab, scratch: Scratch) -> None:
     """FP8 to FP8 with the same grid or a finer one."""
     rows, cols = q.shape
     if q.encoding.peak == 240.0 and _above_240(q).any():
@@ -117,11 +117,11 @@ def _codes(q: QTensor, out: np.ndarray, step: str, part: Part, slab: Slab, scrat
     nans = kernels.move(src, src_ld, *source.shape, dst, dst_ld, turned, MODES[step], high, wide, counts.ctypes.data if counting else 0)
     if nans:
         raise _nan(slab, nans)
-    _place_scales(_regrid(q, step, part, slab), part, (rows, cols), slab)
+    _place_scales(_regrid(q, step, part, slab), part, slab)
     if step == "double" and counts.any():
         raise Refused([Problem("double-overflow", f"{int(counts.sum()):,} codes above 224 cannot be doubled", slab.name,
                                "this checkpoint was not made by halving; convert without its manifest")])
-    if step != "copy" and step != "double":
+    if lossy:
         loss = slab.loss(step)
         loss.values += rows * cols
         loss.inexact += int(counts.sum()) if step == "halve" else 0
@@ -162,14 +162,20 @@ def _require_uniform(q: QTensor, rows: np.ndarray, cols: np.ndarray, scale: np.n
                                "this checkpoint was not made by an exact conversion")])
 
 
-def _place_scales(scale: np.ndarray, part: Part, shape: tuple[int, int], slab: Slab) -> None:
-    """Write scales into the slab's grid; two pieces that share a block must bring the same scale."""
+def _place_scales(scale: np.ndarray, part: Part, slab: Slab) -> None:
+    """Write scales into the slab's grid as they will be stored; two pieces that share a block must bring the same."""
+    scale = stored_scale(scale, slab.encoding)
     high, wide = slab.encoding.block  # type: ignore[misc]
     top, left = (part.at_row + slab.start) // high - slab.start // high, part.at_col // wide
     cells = slab.scale_RbCb[top : top + scale.shape[0], left : left + scale.shape[1]]  # type: ignore[index]
     if not (np.isnan(cells) | (cells == scale)).all():
         raise Refused([Problem("scale-grid", "two pieces of one block bring different scales", slab.name, "this is a fault of the layout")])
     cells[...] = scale
+
+
+def stored_scale(scale: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """Scales as the file holds them, in float32: rounded where they are stored in BF16."""
+    return codec.from_bf16(codec.to_bf16(scale)) if encoding.scale_dtype == "BF16" else scale
 
 
 def _decode(q: QTensor, out: np.ndarray, slab: Slab, scratch: Scratch) -> None:
@@ -242,10 +248,11 @@ def _new_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: S
     out = slab.codes_RC[part.at_row : part.at_row + rows_out, part.at_col : part.at_col + cols_out]
     out[...] = taken.T if part.turned else taken
     grid = scale[down // block[0] : -(-(down + part.rows) // block[0]), right // block[1] : -(-(right + part.cols) // block[1])]
-    _place_scales(grid.T if part.turned else grid, part, part.extent, slab)
+    _place_scales(grid.T if part.turned else grid, part, slab)
     loss = slab.loss(piece.step.name)
     loss.values += part.rows * part.cols
     back = scratch.array("back", (rows, cols), np.float32)
+    scale = stored_scale(scale, slab.encoding)
     values(QTensor(codes, scale, Encoding("F8_E4M3", block, "F32", slab.encoding.peak)), back, scratch)
     _compare(_rect(region, down, right, part), _rect(back, down, right, part), loss)
 

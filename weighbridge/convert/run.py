@@ -127,6 +127,7 @@ class _Work:
         finished, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         for future in waiting:
             future.cancel()
+        wait(futures)  # the file stays open until the last thread that writes it has ended
         total: dict[str, Loss] = {}
         for future in futures:  # in the order of the slabs, so that sums are the same for any number of threads
             if future in finished or not future.cancelled():

@@ -62,10 +62,22 @@ def choose(source: Encoding, target: Encoding, options: Options, nested: bool, h
     if not target.quantized:
         return {"BF16": DECODE, "F32": DECODE32}.get(target.dtype)
     if not source.quantized:
-        return QUANTIZE if source.dtype in ("BF16", "F32") else None
-    if source.dtype != "F8_E4M3" or target.dtype != "F8_E4M3":
-        return None
-    return _between_codes(source, target, options, nested, halved)
+        step = QUANTIZE if source.dtype in ("BF16", "F32") else None
+    elif source.dtype != "F8_E4M3" or target.dtype != "F8_E4M3":
+        step = None
+    else:
+        step = _between_codes(source, target, options, nested, halved)
+    # A kept BF16 scale, halved or doubled, is a BF16 scale still; any other one is rounded.
+    kept = source.quantized and source.scale_dtype == "BF16" and step in (COPY, HALVE, DOUBLE)
+    return _rounded(step) if step and target.scale_dtype == "BF16" and not kept else step
+
+
+def _rounded(step: Step) -> Step:
+    """The same step with its scales rounded to BF16 on top."""
+    if step is COPY:
+        return SCALE_BF16
+    more = 1 + 2.0**-3  # the scale's rounding acts on the rounded value, and on what is below the smallest normal code
+    return Step(step.name, True, step.relative + _BF16 * more, step.absolute * more, step.says + "; scales rounded to BF16")
 
 
 def _between_floats(source: str, target: str) -> Step | None:
@@ -85,4 +97,4 @@ def _between_codes(source: Encoding, target: Encoding, options: Options, nested:
         return DOUBLE
     if not nested:
         return REQUANTIZE
-    return SCALE_BF16 if source.scale_dtype == "F32" and target.scale_dtype == "BF16" else COPY
+    return COPY

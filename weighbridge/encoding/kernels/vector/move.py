@@ -5,8 +5,8 @@ for what doubling takes beyond 448; a run where such a code was seen is done aga
 source and the result must not overlap.
 
 To transpose, the codes go through a buffer in the cache, from which whole lines of the result are written.
-Where the source's rows begin with a line of memory, the buffer is one tile of 64 x 64. Elsewhere tiles are
-slow to read, so it takes long runs of 64 rows, and is itself read by tiles.
+Where the source's rows are long and begin with a line of memory, the buffer is one tile of 64 x 64. Elsewhere
+tiles are slow to read, so it takes long runs of 64 rows, and is itself read by tiles.
 """
 
 import numpy as np
@@ -225,9 +225,9 @@ def turn_tile(src, src_ld, tile, dst, dst_ld, recipe):
 
 @inner
 def move_turned(src, src_ld, R, C, dst, dst_ld, bR, bC, counts, counts_ld, mode, recipe, spare, stream):
-    """By tiles where rows begin with a line of memory, else, and at the edges, by patches."""
+    """By tiles where rows are long and begin with a line of memory, else, and at the edges, by patches."""
     nans, patch = 0, spare + LINE * GROUP
-    lines = (src | src_ld) % LINE == 0
+    lines = (src | src_ld) % LINE == 0 and C > PATCH
     for i in range(0, R, LINE):
         for j in range(0, C, LINE if lines else PATCH):
             rows, columns = min(LINE, R - i), min(LINE if lines else PATCH, C - j)
