@@ -35,7 +35,7 @@ def originals(folder, names) -> dict[str, np.ndarray]:
     return {n: tensors[n + ".weight"].astype(np.float32) for n in names}
 
 
-@pytest.mark.parametrize("source", ["f32", pytest.param("neuron", marks=NOT_YET), pytest.param("plain", marks=NOT_YET)])
+@pytest.mark.parametrize("source", ["f32", "neuron", "plain"])
 def test_the_plan_calls_it_lossy_and_the_bound_holds(places, source, tmp_path):
     plan = wb.open(places / source).plan("hf-fp8", scale_dtype="BF16")
     steps = {piece.part.weight: piece.step for target in plan.targets for piece in target.pieces if target.encoding.quantized}

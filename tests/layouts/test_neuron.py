@@ -21,6 +21,7 @@ from weighbridge.testing.tiny import EVEN, write_tiny
 ATTENTION = ("published", "row", "bf16", "exact")
 DEGREES = [(2, 1, 2), (2, 2, 1), (4, 1, 4), (4, 2, 2), (8, 1, 8), (8, 2, 4)]
 FP8, BF16, F32, I32 = ml_dtypes.float8_e4m3fn, ml_dtypes.bfloat16, np.float32, np.int32
+O_PROJ = "layers.0.self_attn.o_proj.o_proj."
 OPS = "block_sparse_moe.expert_mlps.mlp_op."
 
 
@@ -175,4 +176,15 @@ def test_random_models_at_random_degrees(sizes, attention, data):
             return
         loader = Loader(file_stage(read_folder(at / "src"), config, attention, tp), config, tp, moe_tp, moe_ep)
         for rank, tensors in enumerate(read_ranks(at / "out")):
-            assert_same_tensors(tensors, loader.shard(rank))
+            wanted = loader.shard(rank)
+            if attention == "row" and not tensors[O_PROJ + "weight"].any():  # see the test of such ranks
+                del wanted[O_PROJ + "scale"], tensors[O_PROJ + "scale"]
+            assert_same_tensors(tensors, wanted)
+
+
+@pytest.mark.xfail(strict=True, reason="a rank of zero heads gets zero for o_proj's row scales, which NxD gives to all ranks whole")
+def test_row_scales_of_o_proj_are_whole_on_ranks_of_zero_heads(even, tmp_path):
+    """Such a scale belongs to the sum over all ranks, so no rank may hold another one."""
+    ranks = read_ranks(convert(even, tmp_path / "out", "neuron", shards=True, tp=8, attention="row"))
+    scales = [t[O_PROJ + "scale"].tobytes() for t in ranks]
+    assert any(scales[0]) and set(scales) == {scales[0]}
