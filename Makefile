@@ -48,6 +48,8 @@ test-oracles: $(ORACLES)/.stamp
 bench: $(VENV)/.stamp-test
 	@$(VENV)/bin/python -m benchmarks.bench_inspect $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_convert $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.bench_kernels
+	@$(VENV)/bin/python -m benchmarks.bench_errors
 
 clean:
 	rm -rf $(VENV) $(ORACLES) build dist .pytest_cache .hypothesis .ruff_cache

@@ -182,7 +182,6 @@ def test_random_models_at_random_degrees(sizes, attention, data):
             assert_same_tensors(tensors, wanted)
 
 
-@pytest.mark.xfail(strict=True, reason="a rank of zero heads gets zero for o_proj's row scales, which NxD gives to all ranks whole")
 def test_row_scales_of_o_proj_are_whole_on_ranks_of_zero_heads(even, tmp_path):
     """Such a scale belongs to the sum over all ranks, so no rank may hold another one."""
     ranks = read_ranks(convert(even, tmp_path / "out", "neuron", shards=True, tp=8, attention="row"))

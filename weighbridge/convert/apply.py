@@ -68,6 +68,9 @@ class Scratch:
 def apply(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
     """Fill the rectangle `part` (a clip of `piece.part`, rows relative to the slab) of `slab`."""
     name = piece.step.name
+    if piece.scale_only:
+        _only_scales(reader, piece, part, slab, scratch)
+        return
     if name in ("requantize", "quantize"):
         _new_scales(reader, piece, part, slab, scratch)
         return
@@ -88,6 +91,13 @@ def apply(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch
         out[...] = codec.from_bf16(q.codes_RC)
     else:
         np.copyto(out, q.codes_RC)
+
+
+def _only_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
+    """Make the rectangle beside the slab and take its scales: the values belong to another rank."""
+    codes = np.empty((slab.codes_RC.shape[0], part.at_col + part.extent[1]), slab.codes_RC.dtype)
+    beside = Slab(slab.name, slab.encoding, slab.lead, slab.start, codes, slab.scale_RbCb)
+    apply(reader, piece._replace(scale_only=False), part, beside, scratch)
 
 
 def address(array: np.ndarray) -> tuple[int, int]:

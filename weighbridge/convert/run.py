@@ -172,7 +172,7 @@ class _Work:
         encoding, placed = target.encoding, target.stored.placement
         rows = plan.stop - plan.start
         codes = scratch.array("slab", (rows, placed.cols), CONTAINER[encoding.dtype])
-        if sum(part.rows * part.cols for _, part in plan.work) < rows * placed.cols:
+        if sum(part.rows * part.cols for piece, part in plan.work if not piece.scale_only) < rows * placed.cols:
             codes[...] = 0  # padding is zero
         scale = None
         if encoding.quantized:

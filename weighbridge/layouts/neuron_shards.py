@@ -83,7 +83,9 @@ class _Cutter:
             if projection == "o" and encoding.block and self.options.attention == "row":
                 # The row scale belongs to the whole row, not to this rank's share of it.
                 encoding = Encoding(encoding.dtype, (1, self.sizes["heads"] * self.sizes["head_dim"]), "F32", encoding.peak)
-            out.append(self._one(rank, f"{name}self_attn.{module}", placed, encoding))
+            stored = self._one(rank, f"{name}self_attn.{module}", placed, encoding)
+            whole_rows = whole(self.inventory[f"{name}attn.o"]).parts[0] if projection == "o" and not placed.parts else None
+            out.append(stored._replace(scale_part=whole_rows))
         return out
 
     def _moe(self, rank: int, layer: int) -> list[Stored]:

@@ -137,8 +137,9 @@ class Stored(NamedTuple):
 
     The weight's name is `stem + suffix`, the scale's `stem + scale_suffix`. `encoding` None means "as the
     source has it". `scale_slots` (one case: NxD pads o_proj's weight at load but not its scale) gives the
-    column of the stored scale for each block column, `scale_cols` its width. `constant` makes a tensor of
-    int32 values that belongs to no weight.
+    column of the stored scale for each block column, `scale_cols` its width. `scale_part` is a rectangle
+    whose scales this tensor carries although it may hold none of its values (the row scale on a rank of zero
+    heads). `constant` makes a tensor of int32 values that belongs to no weight.
     """
 
     stem: str
@@ -149,6 +150,7 @@ class Stored(NamedTuple):
     encoding: Encoding | None
     scale_slots: tuple[int, ...] | None = None
     scale_cols: int = 0
+    scale_part: Part | None = None
     constant: tuple[int, ...] | None = None
 
     @property

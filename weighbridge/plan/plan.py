@@ -36,6 +36,7 @@ class Piece(NamedTuple):
     part: Part
     step: Step
     fragments: tuple[Fragment, ...]
+    scale_only: bool = False  # its scales are wanted, its values lie on another rank
 
 
 class Target(NamedTuple):
@@ -175,6 +176,8 @@ class Resolver:
     def target(self, stored: Stored) -> Target:
         encoding = stored.encoding or self._own_encoding(stored)
         pieces = [piece for part in stored.placement.parts for piece in self._pieces(stored, part, encoding)]
+        if stored.scale_part and encoding.quantized and encoding.block[1] >= stored.scale_part.cols:  # type: ignore[index]
+            pieces += [piece._replace(scale_only=True) for piece in self._pieces(stored, stored.scale_part, encoding)]
         return Target(stored, encoding, tuple(pieces))
 
     def _own_encoding(self, stored: Stored) -> Encoding:
