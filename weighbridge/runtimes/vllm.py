@@ -1,0 +1,50 @@
+"""vLLM: how each of its quantization methods matches skip lists.
+
+vLLM gives the layers that it fuses other names than the checkpoint (`qkv_proj`, `gate_up_proj`, one `experts` for all): the functions
+here take one part's name, and `skip.resolve` sees to it that the parts agree. It has no release number where it was read: the
+stored main branch of late 2026, files below vllm/model_executor/layers/quantization/.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from weighbridge.runtimes import FUSED, regex
+
+SPLIT = "Detected some but not all shards of {prefix} are quantized. All shards of fused layers to have the same precision."
+SPLIT_COMPRESSED_TENSORS = "Found different quantization schemes for the shards of {prefix}. vLLM requires all to use the same scheme."
+
+
+def matches_fp8(entry: str, module: str) -> bool:
+    """The entry is the whole path. For experts it holds the path: one listed expert skips all that are asked for as `experts`.
+
+    Read in utils/quant_utils.py `is_layer_skipped` without `skip_with_substr`, as fp8.py calls it.
+    """
+    if "experts" in module and module.rpartition(".")[2] not in FUSED:
+        return "experts" in entry and module in entry
+    return entry == module
+
+
+def matches_compressed_tensors(entry: str, module: str) -> bool:
+    """The entry is the whole path; or `re:` and a regular expression for the start of the path.
+
+    Read in compressed_tensors/utils.py `should_ignore_layer` and `is_equal_or_regex_match`. Class names count for `targets` there, not
+    for `ignore`. vLLM compiles with the `regex` package, which takes all that `re` takes.
+    """
+    return regex(entry, entry[3:], module) if entry.startswith("re:") else entry == module
+
+
+def matches_modelopt(entry: str, module: str) -> bool:
+    """The entry is the whole path, or any part of its text, or a shell pattern (`*`, `?`, `[…]`) for the whole path.
+
+    Read in modelopt.py `ModelOptQuantConfigBase.is_layer_excluded`; the part-of-text rule is kept there for lists from ModelOpt before 0.39.
+    """
+    return matches_fp8(entry, module) or entry in module or fnmatchcase(module, entry)
+
+
+def matches_awq(entry: str, module: str) -> bool:
+    """The entry is any part of the path's text.
+
+    Read in awq.py (`is_layer_skipped` with `skip_with_substr=True`) and in AutoAWQ's utils/module.py `exclude_layers_to_not_quantize`.
+    """
+    return entry in module
