@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 torch = pytest.importorskip("torch")
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import load_file, save_file
 
-import weighbridge.api as wb  # noqa: E402
-from weighbridge.testing.tiny import EVEN, write_tiny  # noqa: E402
+import weighbridge.api as wb
+from weighbridge.testing.tiny import EVEN, write_tiny
 
 DEMO = Path(wb.__file__).parent / "demo" / "checkpoint"
 FACTOR = 448.0 / 240.0

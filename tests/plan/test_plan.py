@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import weighbridge.api as wb
 from tests.plan.tools import DEMO
 from weighbridge.errors import Refused, Usage
-from weighbridge.plan.cover import cover, nests
 from weighbridge.layouts.placement import Part
+from weighbridge.plan.cover import cover, nests
 from weighbridge.testing.tiny import EVEN, RAGGED, write_tiny
 
 LAYOUTS = [("hf-fp8", {}), ("hf-bf16", {}), ("neuron", {}), ("neuron", {"attention": "exact", "tp": 4}),

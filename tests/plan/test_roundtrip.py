@@ -11,12 +11,11 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.plan.tools import SCALE, assert_equal_but_odd_codes, assert_same_tensors, convert, decode, read_folder
+from tests.plan.tools import SCALE, assert_equal_but_odd_codes, assert_same_tensors, convert, decode, load_json, read_folder
 from weighbridge.encoding import codec
 from weighbridge.models import inventory
 from weighbridge.runtimes.neuron import choose, tp_sizes
 from weighbridge.testing.tiny import write_tiny
-from tests.plan.tools import load_json
 
 FEW = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 SIZES = st.sampled_from([8, 40, 127, 128, 129, 192, 256, 300])

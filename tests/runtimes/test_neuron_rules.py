@@ -8,8 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weighbridge.runtimes.neuron import (
-    Parallel, attention_problems, choose, expert_problems, kv_heads, kv_slots, matches, pairs, query_heads, query_slots,
-    skip_list, tp_sizes,
+    Parallel,
+    attention_problems,
+    choose,
+    expert_problems,
+    kv_heads,
+    kv_slots,
+    matches,
+    pairs,
+    query_heads,
+    query_slots,
+    skip_list,
+    tp_sizes,
 )
 
 M2 = {"hidden": 3072, "layers": 62, "heads": 48, "kv_heads": 8, "head_dim": 128, "inter": 1536, "experts": 256,

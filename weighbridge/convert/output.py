@@ -59,7 +59,7 @@ class Output:
         for record in records[1:]:
             path = self.root / str(record.get("file"))
             trusted = record.get("synced") or record.get("boot") == boot
-            if trusted and path.is_file() and path.stat().st_size == record.get("size"):
+            if trusted and _sums(record.get("losses")) and path.is_file() and path.stat().st_size == record.get("size"):
                 self.done[str(record["file"])] = record
 
     def _clear(self) -> None:
@@ -105,6 +105,11 @@ class Output:
         """The manifest last but one, the end of the work folder last: only now is the output complete."""
         write_json(self.root / MANIFEST, manifest)
         self._clear()
+
+
+def _sums(told: Any) -> bool:
+    """Whether a record's losses have the form that `finished` writes."""
+    return isinstance(told, dict) and all(isinstance(v, dict) and v.keys() == vars(Loss()).keys() for v in told.values())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -66,7 +66,7 @@ def _sizes(config: dict[str, Any]) -> dict[str, int]:
                  f"{sizes['heads']} query heads cannot be shared by {sizes['kv_heads']} key/value heads")
     read.require(sizes["top_k"] <= sizes["experts"], "num_experts_per_tok",
                  f"{sizes['top_k']} experts per token, the model has {sizes['experts']}")
-    read.require(sizes["layers"] * sizes["experts"] <= 1 << 17, "num_local_experts",
+    read.require(sizes["layers"] * sizes["experts"] <= 1 << 16, "num_local_experts",
                  f"{sizes['layers']} layers x {sizes['experts']} experts is no model that exists")
     read.require(not config.get("tie_word_embeddings"), "tie_word_embeddings", "is true; this family has a head of its own")
     read.require(not config.get("shared_intermediate_size"), "shared_intermediate_size", "is not 0; this family has no shared expert")

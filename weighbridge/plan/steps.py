@@ -69,10 +69,10 @@ def choose(source: Encoding, target: Encoding, options: Options, nested: bool, h
         step = _between_codes(source, target, options, nested, halved)
     # A kept BF16 scale, halved or doubled, is a BF16 scale still; any other one is rounded.
     kept = source.quantized and source.scale_dtype == "BF16" and step in (COPY, HALVE, DOUBLE)
-    return _rounded(step) if step and target.scale_dtype == "BF16" and not kept else step
+    return rounded(step) if step and target.scale_dtype == "BF16" and not kept else step
 
 
-def _rounded(step: Step) -> Step:
+def rounded(step: Step) -> Step:
     """The same step with its scales rounded to BF16 on top."""
     if step is COPY:
         return SCALE_BF16

@@ -6,6 +6,6 @@ from __future__ import annotations
 def matches(entry: str, module: str) -> bool:
     """Never: a weight is dequantized if its scale is in the files, and copied if not.
 
-    Read in conversion/base.py `ModelBase.dequant_model` of a stored master branch of late 2026 (fp8, compressed-tensors, modelopt, GPTQ).
+    Read in conversion/base.py `ModelBase.dequant_model` of a stored master branch (fp8, compressed-tensors, modelopt, GPTQ).
     """
     return False

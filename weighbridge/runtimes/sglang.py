@@ -6,8 +6,9 @@ from __future__ import annotations
 def matches(entry: str, module: str) -> bool:
     """The entry is one or more whole segments of the dotted path, anywhere in it. For experts it may also hold the path.
 
-    Read in sglang after pull request 23467 (April 2026), srt/layers/quantization/utils.py `_module_path_match` and `is_layer_skipped`;
-    before, any part of the text matched. The dots at the end of an entry (`model.layers.0.`) are dropped there since a later version.
+    Read in sglang after pull request 23467, python/sglang/srt/layers/quantization/utils.py `_module_path_match` and `is_layer_skipped`;
+    before, any part of the text matched. The dots at the end of an entry (`model.layers.0.`) are dropped since a later
+    version, which is followed here.
     """
     if f".{entry.rstrip('.')}." in f".{module.rstrip('.')}.":
         return True

@@ -10,8 +10,8 @@ from weighbridge.runtimes import regex
 def matches(entry: str, module: str) -> bool:
     """The entry is a shell pattern, or `re:` and a regular expression, for the whole path or the whole path of a parent module.
 
-    Read in models/modeling_utils.py `QuantConfig.is_module_excluded_from_quantization` of a stored main branch of late 2026. `parent.*`
-    matches the parent too. Releases up to 1.0 know neither `re:` nor parents.
+    Read in models/modeling_utils.py `QuantConfig.is_module_excluded_from_quantization` of a stored main branch without a release
+    number. `parent.*` matches the parent too. Earlier versions know neither `re:` nor parents: there only the shell pattern counts.
     """
     path = module
     while True:

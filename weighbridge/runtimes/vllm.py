@@ -1,8 +1,8 @@
 """vLLM: how each of its quantization methods matches skip lists.
 
 vLLM gives the layers that it fuses other names than the checkpoint (`qkv_proj`, `gate_up_proj`, one `experts` for all): the functions
-here take one part's name, and `skip.resolve` sees to it that the parts agree. It has no release number where it was read: the
-stored main branch of late 2026, files below vllm/model_executor/layers/quantization/.
+here take one part's name, and `skip.resolve` looks whether the parts agree. Read in a stored main branch without a release
+number, files below vllm/model_executor/layers/quantization/.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SPLIT_COMPRESSED_TENSORS = "Found different quantization schemes for the shards 
 
 
 def matches_fp8(entry: str, module: str) -> bool:
-    """The entry is the whole path. For experts it holds the path: one listed expert skips all that are asked for as `experts`.
+    """The entry is the whole path. For experts the entry holds the path: one listed expert skips all, as vLLM asks once for `experts`.
 
     Read in utils/quant_utils.py `is_layer_skipped` without `skip_with_substr`, as fp8.py calls it.
     """

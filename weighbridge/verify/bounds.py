@@ -12,7 +12,7 @@ from typing import Any
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.encoding.scheme import Encoding
 from weighbridge.layouts.options import Options
-from weighbridge.plan.steps import LEGACY, STEPS, choose
+from weighbridge.plan.steps import LEGACY, STEPS, choose, rounded
 
 Bound = tuple[float, float]  # |error| <= max(first * |value|, second * scale)
 
@@ -64,6 +64,9 @@ def _hop(hop: dict[str, Any], made: Encoding) -> Bound:
     """The loosest bound of a hop's lossy steps; a scale of Neuron's form is twice one of the published form."""
     told = hop.get("lossy")
     steps = [STEPS[name] for name in told if name in STEPS and name != "reciprocal"] if isinstance(told, list) else []
+    stated = hop.get("options")
+    if isinstance(stated, dict) and stated.get("scale_dtype") == "BF16":
+        steps = [rounded(s) if s.name in ("double", "quantize", "requantize") else s for s in steps]
     twice = 2.0 if str(hop.get("layout", "")).startswith("neuron") and made.peak == 448.0 else 1.0
     return max((s.relative for s in steps), default=0.0), twice * max((s.absolute for s in steps), default=0.0)
 

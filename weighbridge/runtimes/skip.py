@@ -1,0 +1,196 @@
+"""What a skip list matches in each reader: the same entry means different things to each of them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from weighbridge.errors import Usage
+from weighbridge.runtimes import FUSED, LONGEST_ENTRY, EntryFails, EntryRefused, llama_cpp, neuron, sglang, shown, tensorrt_llm, transformers, vllm
+
+MOST_ENTRIES, MOST_MODULES, LONGEST_MODULE = 20_000, 1_000_000, 1000
+SECONDS = 20.0  # a published list of 712 entries against 60,000 modules takes about one
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One reader's way. `split` is what follows when the parts of a fused layer disagree; empty if the reader fuses nothing."""
+
+    matches: Callable[[str, str], bool]
+    way: str
+    read_in: str
+    globs: bool = False
+    split: str = ""
+
+
+RULES: Mapping[str, Rule] = {
+    "transformers": Rule(transformers.matches, "regex at the start up to a dot, or plain text at the end", "transformers 5.23.0"),
+    "compressed-tensors": Rule(transformers.matches_compressed_tensors, "whole path, `re:` regex at the start, or class name",
+                               "compressed-tensors 0.20.0"),
+    "vllm-fp8": Rule(vllm.matches_fp8, "whole path; parts of a fused layer must agree", "vLLM main", split=vllm.SPLIT),
+    "vllm-compressed-tensors": Rule(vllm.matches_compressed_tensors, "whole path, or `re:` regex at the start; parts must agree", "vLLM main",
+                                    split=vllm.SPLIT_COMPRESSED_TENSORS),
+    "vllm-modelopt": Rule(vllm.matches_modelopt, "whole path, any part of the text, or shell pattern", "vLLM main", globs=True, split=vllm.SPLIT),
+    "vllm-awq": Rule(vllm.matches_awq, "any part of the text; parts of a fused layer must agree", "vLLM main", split=vllm.SPLIT),
+    "autoawq": Rule(vllm.matches_awq, "any part of the text", "AutoAWQ main"),
+    "sglang": Rule(sglang.matches, "whole dotted segments", "sglang after #23467", split=vllm.SPLIT),
+    "neuron": Rule(neuron.matches, "any part of the text", "NxD 2.29"),
+    "tensorrt-llm": Rule(tensorrt_llm.matches, "shell pattern or `re:` regex for the whole path or a parent", "TensorRT-LLM main", globs=True,
+                         split="no error: the whole fused layer {prefix} is left unquantized"),
+    "llama.cpp": Rule(llama_cpp.matches, "no list: a weight with a scale is quantized", "llama.cpp master"),
+}
+COLUMNS = ("transformers", "compressed-tensors", "vllm-fp8", "sglang", "neuron", "vllm-modelopt")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A layer that the reader fuses, some parts of which are skipped and some not; `consequence` is the reader's own text."""
+
+    fused: str
+    skipped: tuple[str, ...]
+    kept: tuple[str, ...]
+    consequence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a list does in one reader; entries and modules in the order in which they were given."""
+
+    reader: str
+    matched: dict[str, tuple[str, ...]] = field(default_factory=dict)  # entry -> modules
+    unmatched: tuple[str, ...] = ()  # entries without a module
+    failing: dict[str, str] = field(default_factory=dict)  # entry -> the error that the reader raises
+    refused: dict[str, str] = field(default_factory=dict)  # entry -> why Weighbridge does not try it
+    skipped: tuple[str, ...] = ()  # modules with an entry
+    kept: tuple[str, ...] = ()  # modules without
+    split: tuple[Split, ...] = ()
+
+
+def rule(reader: str) -> Rule:
+    if reader not in RULES:
+        raise Usage(f"{reader!r} is no reader whose skip lists are known", hint=f"readers: {', '.join(RULES)}")
+    return RULES[reader]
+
+
+def resolve(entries: Iterable[str], modules: Iterable[str], reader: str, seconds: float = SECONDS) -> Resolution:
+    """Match a whole list with all modules as `reader` does. `modules` are paths as the reader spells them, parts of fused layers apart.
+
+    One bad entry does not hide the others: it is named in `failing` or `refused`. Raises Usage for lists out of all bounds, and
+    when the time is up.
+    """
+    how, deadline = rule(reader), time.monotonic() + seconds
+    listed, paths = list(dict.fromkeys(entries)), list(dict.fromkeys(modules))
+    _bounded(listed, paths)
+    candidates = _candidates(listed, paths, how)
+    matched: dict[str, tuple[str, ...]] = {}
+    failing: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    for entry in listed:
+        try:
+            matched[entry] = _hits(entry, candidates(entry), how, deadline)
+        except EntryFails as error:
+            failing[entry] = str(error)
+        except EntryRefused as error:
+            refused[entry] = str(error)
+    hit = {module for found in matched.values() for module in found}
+    return Resolution(
+        reader, {entry: found for entry, found in matched.items() if found}, tuple(entry for entry, found in matched.items() if not found),
+        failing, refused, tuple(m for m in paths if m in hit), tuple(m for m in paths if m not in hit), tuple(_splits(paths, hit, how)))
+
+
+def _hits(entry: str, modules: Sequence[str], how: Rule, deadline: float) -> tuple[str, ...]:
+    found = []
+    for module in modules:
+        if how.matches(entry, module):
+            found.append(module)
+        if time.monotonic() > deadline:
+            raise Usage(f"the time for matching is up at skip entry {shown(entry)}; no answer", hint="ask with fewer modules or a shorter list")
+    return tuple(found)
+
+
+def _bounded(entries: list[str], modules: list[str]) -> None:
+    for what, values, most, longest in (("entries", entries, MOST_ENTRIES, LONGEST_ENTRY), ("modules", modules, MOST_MODULES, LONGEST_MODULE)):
+        if len(values) > most:
+            raise Usage(f"{len(values)} {what} of a skip list, more than {most}", hint="no model has so many; look at the file that they come from")
+        for value in values:
+            if not isinstance(value, str) or len(value) > longest:
+                wrong = "is no text" if not isinstance(value, str) else f"is longer than {longest} characters"
+                raise Usage(f"{shown(value)} among the {what} of a skip list {wrong}", hint="a skip list holds dotted paths or patterns for them")
+
+
+def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[str], Sequence[str]]:
+    """For an entry the modules that it may match: those with its rarest word in a segment. Long lists would take minutes else.
+
+    A word is a stretch without dots and signs, so the text that matches it lies within one segment of the path.
+    """
+    if len(entries) <= 16:
+        return lambda entry: modules
+    by_segment: dict[str, list[int]] = {}
+    for number, module in enumerate(modules):
+        for segment in set(module.split(".")):
+            by_segment.setdefault(segment, []).append(number)
+    known: dict[str, list[int]] = {}
+
+    def having(word: str) -> list[int]:
+        if word not in known:
+            known[word] = sorted({number for segment, numbers in by_segment.items() if word in segment for number in numbers})
+        return known[word]
+
+    def candidates(entry: str) -> Sequence[str]:
+        words = _words(entry, how)
+        return [modules[number] for number in min(map(having, words), key=len)] if words else modules
+
+    return candidates
+
+
+def _words(entry: str, how: Rule) -> list[str]:
+    """Words that must stand in every module that `entry` matches; none where that cannot be said simply."""
+    plain = re.fullmatch(r"[\w.*?-]+" if how.globs else r"[\w.-]+", entry)
+    if not plain or "experts" in entry:  # vLLM and sglang look for an expert's path in the entry, not the other way round
+        return []
+    return [word for word in re.split(r"[.*?]", entry) if word]
+
+
+def _splits(modules: list[str], hit: set[str], how: Rule) -> Iterable[Split]:
+    if not how.split:
+        return
+    fused_name = {part: fused for fused, parts in FUSED.items() for part in parts}
+    layers: dict[str, list[str]] = {}
+    for module in modules:
+        parent, _, name = module.rpartition(".")
+        # Experts are one layer to the readers, whatever their matrices are called.
+        if name in fused_name and "experts" not in parent.split("."):
+            layers.setdefault(f"{parent}.{fused_name[name]}".lstrip("."), []).append(module)
+    for fused, parts in layers.items():
+        skipped = tuple(part for part in parts if part in hit)
+        if skipped and len(skipped) < len(parts):
+            yield Split(fused, skipped, tuple(part for part in parts if part not in hit), how.split.format(prefix=fused))
+
+
+def table(entries: Iterable[str], modules: Iterable[str], readers: Iterable[str] = COLUMNS) -> dict[str, dict[str, tuple[str, ...] | str]]:
+    """Entry -> reader -> the modules that the entry alone matches, or the error that it raises."""
+    listed, paths = list(entries), list(modules)
+    return {entry: {reader: _cell(entry, paths, reader) for reader in readers} for entry in listed}
+
+
+def _cell(entry: str, modules: list[str], reader: str) -> tuple[str, ...] | str:
+    found = resolve([entry], modules, reader)
+    return found.failing.get(entry) or found.refused.get(entry) or found.matched.get(entry, ())
+
+
+def markdown(entries: Iterable[str], modules: Iterable[str], readers: Sequence[str] = COLUMNS) -> str:
+    """The table as docs/skip-lists.md shows it; `model.layers.0` is written `L0`."""
+    rows = table(entries, modules, readers)
+    lines = ["| entry | " + " | ".join(readers) + " |", "| --- " * (len(readers) + 1) + "|",
+             "| | " + " | ".join(f"*{RULES[reader].way}*" for reader in readers) + " |"]
+    for entry, cells in rows.items():
+        lines.append(f"| `{entry}` | " + " | ".join(_text(cells[reader]) for reader in readers) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _text(cell: tuple[str, ...] | str) -> str:
+    if isinstance(cell, str):
+        return "**" + cell.partition(": ")[2] + "**"
+    return "<br>".join(f"`{re.sub(r'^model[.]layers[.]', 'L', module)}`" for module in cell) or "nothing"
