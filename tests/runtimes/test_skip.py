@@ -21,7 +21,7 @@ MOE, GATE, PROJ, EXPERTS, SHARED, Q0, Q10 = MODULES = tuple(f"model.layers.{name
     "0.self_attn.q_proj", "10.self_attn.q_proj"))
 NONE: tuple[str, ...] = ()
 ALL_GATES, ATTENTION = (MOE, GATE, PROJ, EXPERTS, SHARED), (Q0, Q10)
-REPEAT = "skip entry '*gate*': re.error: nothing to repeat at position 3"
+REPEAT = "re.error: nothing to repeat at position 3"
 
 # Entry: transformers, compressed-tensors (and vLLM's), vLLM fp8, sglang, NxD (and AutoAWQ), vLLM ModelOpt.
 EXPECTED: dict[str, tuple[tuple[str, ...] | str, ...]] = {
@@ -70,7 +70,7 @@ def test_published_m2_list_leaves_gate_up_of_all_experts_unquantized_on_neuron()
 
 
 def test_an_entry_that_the_reader_cannot_compile():
-    for entry in ("*gate*", "a)(", "[", "+", "x{5,2}", "(" * 900):
+    for entry in ("*gate*", "a)", "[", "+", "x{5,2}", "(" * 900):
         with pytest.raises(EntryFails):
             transformers.matches(entry, GATE)
     for matches in (transformers.matches_compressed_tensors, vllm.matches_compressed_tensors, tensorrt_llm.matches):
@@ -123,7 +123,7 @@ def test_hostile_entries_are_refused_fast(pattern):
             matches(entry, module)
         if len(pattern) < 1000:
             assert entry in {**resolve([entry], [module], reader).refused, **resolve([entry], [module], reader).failing}
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # seconds against for ever: other jobs may run beside
 
 
 @pytest.mark.parametrize("pattern", [
@@ -159,8 +159,7 @@ def test_resolve_is_every_entry_against_every_module(entries, modules, reader):
     for entry in set(entries) - bad:
         assert found.matched.get(entry, ()) == tuple(m for m in dict.fromkeys(modules) if matches(entry, m))
     assert set(found.skipped) == {m for hits in found.matched.values() for m in hits}
-    assert [*found.skipped, *found.kept] and set(found.skipped) | set(found.kept) == set(modules) or not modules
-    assert not set(found.skipped) & set(found.kept)
+    assert sorted([*found.skipped, *found.kept]) == sorted(set(modules))
 
 
 @given(paths, paths)
@@ -179,12 +178,25 @@ def test_long_lists_take_no_longer_than_they_must():
     start = time.monotonic()
     found = resolve([*entries, "lm_head"], modules, "transformers")
     assert len(found.unmatched) == len(entries) + 1
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10  # seconds against for ever: other jobs may run beside
+
+
+@pytest.mark.parametrize("reader", sorted(RULES))
+def test_the_short_cut_for_long_lists_changes_nothing(reader):
+    entries = [*EXPECTED, "model.layers.3.mlp.experts.7.gate_proj", "model.layers.0*", "*.mlp.gate", "re:model.layers.1+0?\\.mlp", "gate[_]proj",
+               "10.self", "", ".", "mode?.layers.10*", "self_attnx?", "model.layers.3.", "mlp..gate", "re:.*(mlp|attn)", "model.layers.1.*"]
+    modules = [*MODULES, "model.layers.3.mlp.experts", "model.layers.1.mlp.up_proj", "model.layers.110.mlp.gate", "lm_head", "self_attn", "mlp.xgate"]
+    assert len(entries) > 16
+    whole, single = resolve(entries, modules, reader), [resolve([entry], modules, reader) for entry in entries]
+    assert whole.matched == {entry: hits for one in single for entry, hits in one.matched.items()}
+    assert whole.failing == {entry: why for one in single for entry, why in one.failing.items()}
 
 
 @pytest.mark.parametrize(("entries", "modules", "words"), [
-    ([str(n) for n in range(MOST_ENTRIES + 1)], ["a"], "20001 entries"), (["x" * 1001], ["a"], "longer than 1000 characters"),
-    ([7], ["a"], "7 among the entries"), ([None], ["a"], "is no text"), (["a"], ["a" * 1001], "longer than 1000 characters"),
+    ([str(n) for n in range(MOST_ENTRIES + 1)], ["a"], "20001, more than 20000, for the entries"),
+    (["x" * 1001], ["a"], "longer than 1000 characters"), (["a"], ["a" * 1001], "longer than 1000 characters"),
+    ("gate", ["a"], "'gate' is a text, not a list"), ([["a"]], ["a"], "is no text"), ([7], ["a"], "7 among the entries"),
+    ([None], ["a"], "is no text"),
 ])
 def test_lists_out_of_bounds(entries, modules, words):
     with pytest.raises(Usage, match=words):

@@ -28,17 +28,19 @@ _TOKEN = re.compile(r"""
 
 
 class EntryFails(WeighbridgeError):
-    """The reader itself raises on this entry, and so does not load the model."""
+    """The reader itself raises `reason` on this entry, and so does not load the model."""
 
-    def __init__(self, entry: str, message: str) -> None:
-        super().__init__("skip-entry-fails", f"skip entry {shown(entry)}: {message}", hint="remove the entry, or write it as this reader matches")
+    def __init__(self, entry: str, reason: str) -> None:
+        super().__init__("skip-entry-fails", f"skip entry {shown(entry)}: {reason}", hint="remove the entry, or write it as this reader matches")
+        self.reason = reason
 
 
 class EntryRefused(WeighbridgeError):
     """Weighbridge does not try this entry, because the answer could take for ever. The reader may well try."""
 
-    def __init__(self, entry: str, message: str) -> None:
-        super().__init__("skip-entry-refused", f"skip entry {shown(entry)}: {message}", hint="write the entry without nested or many repeats")
+    def __init__(self, entry: str, reason: str) -> None:
+        super().__init__("skip-entry-refused", f"skip entry {shown(entry)}: {reason}", hint="write the entry without nested or many repeats")
+        self.reason = reason
 
 
 def shown(entry: object) -> str:
@@ -109,8 +111,7 @@ def _bounds(token: re.Match[str]) -> tuple[float, float]:
         return {"*": (0, float("inf")), "+": (1, float("inf")), "?": (0, 1)}[token["repeat"]]
     least = int(token["least"] or 0)
     if token["least"] and not token["comma"]:
-        # The digits of {12} may be shared out to both names.
-        return (int(token["least"] + token["most"]),) * 2
+        return least, least
     return least, int(token["most"]) if token["most"] else float("inf")
 
 

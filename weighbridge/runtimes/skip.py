@@ -6,39 +6,48 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain
 
 from weighbridge.errors import Usage
 from weighbridge.runtimes import FUSED, LONGEST_ENTRY, EntryFails, EntryRefused, llama_cpp, neuron, sglang, shown, tensorrt_llm, transformers, vllm
 
 MOST_ENTRIES, MOST_MODULES, LONGEST_MODULE = 20_000, 1_000_000, 1000
-SECONDS = 20.0  # a published list of 712 entries against 60,000 modules takes about one
+SECONDS = 20.0  # the longest published list, 712 entries against 61,000 modules, takes about one at worst
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One reader's way. `split` is what follows when the parts of a fused layer disagree; empty if the reader fuses nothing."""
+    """One reader's way. `split` is what follows when the parts of a fused layer disagree; empty if the reader fuses nothing.
+
+    The last three only make long lists fast: how the entry is read (`literal`, `glob`, `regex`), whether `re:` marks a regex, and
+    whether an expert's path is also looked for in the entry, not only the other way round.
+    """
 
     matches: Callable[[str, str], bool]
     way: str
     read_in: str
-    globs: bool = False
     split: str = ""
+    kind: str = "literal"
+    marked: bool = False
+    reverse: bool = False
 
 
 RULES: Mapping[str, Rule] = {
-    "transformers": Rule(transformers.matches, "regex at the start up to a dot, or plain text at the end", "transformers 5.23.0"),
+    "transformers": Rule(transformers.matches, "regex at the start up to a dot, or plain text at the end", "transformers 5.23.0", kind="regex"),
     "compressed-tensors": Rule(transformers.matches_compressed_tensors, "whole path, `re:` regex at the start, or class name",
-                               "compressed-tensors 0.20.0"),
-    "vllm-fp8": Rule(vllm.matches_fp8, "whole path; parts of a fused layer must agree", "vLLM main", split=vllm.SPLIT),
+                               "compressed-tensors 0.20.0", marked=True),
+    "vllm-fp8": Rule(vllm.matches_fp8, "whole path; parts of a fused layer must agree", "vLLM main", split=vllm.SPLIT, reverse=True),
     "vllm-compressed-tensors": Rule(vllm.matches_compressed_tensors, "whole path, or `re:` regex at the start; parts must agree", "vLLM main",
-                                    split=vllm.SPLIT_COMPRESSED_TENSORS),
-    "vllm-modelopt": Rule(vllm.matches_modelopt, "whole path, any part of the text, or shell pattern", "vLLM main", globs=True, split=vllm.SPLIT),
+                                    split=vllm.SPLIT_COMPRESSED_TENSORS, marked=True),
+    "vllm-modelopt": Rule(vllm.matches_modelopt, "whole path, any part of the text, or shell pattern", "vLLM main", split=vllm.SPLIT,
+                          kind="glob", reverse=True),
     "vllm-awq": Rule(vllm.matches_awq, "any part of the text; parts of a fused layer must agree", "vLLM main", split=vllm.SPLIT),
     "autoawq": Rule(vllm.matches_awq, "any part of the text", "AutoAWQ main"),
-    "sglang": Rule(sglang.matches, "whole dotted segments", "sglang after #23467", split=vllm.SPLIT),
+    "sglang": Rule(sglang.matches, "whole dotted segments", "sglang after #23467", split=vllm.SPLIT, reverse=True),
     "neuron": Rule(neuron.matches, "any part of the text", "NxD 2.29"),
-    "tensorrt-llm": Rule(tensorrt_llm.matches, "shell pattern or `re:` regex for the whole path or a parent", "TensorRT-LLM main", globs=True,
-                         split="no error: the whole fused layer {prefix} is left unquantized"),
+    "tensorrt-llm": Rule(tensorrt_llm.matches, "shell pattern or `re:` regex for the whole path or a parent", "TensorRT-LLM main",
+                         split="no error: the whole fused layer {prefix} is left unquantized", kind="glob", marked=True),
     "llama.cpp": Rule(llama_cpp.matches, "no list: a weight with a scale is quantized", "llama.cpp master"),
 }
 COLUMNS = ("transformers", "compressed-tensors", "vllm-fp8", "sglang", "neuron", "vllm-modelopt")
@@ -81,8 +90,7 @@ def resolve(entries: Iterable[str], modules: Iterable[str], reader: str, seconds
     when the time is up.
     """
     how, deadline = rule(reader), time.monotonic() + seconds
-    listed, paths = list(dict.fromkeys(entries)), list(dict.fromkeys(modules))
-    _bounded(listed, paths)
+    listed, paths = _bounded("entries", entries, MOST_ENTRIES, LONGEST_ENTRY), _bounded("modules", modules, MOST_MODULES, LONGEST_MODULE)
     candidates = _candidates(listed, paths, how)
     matched: dict[str, tuple[str, ...]] = {}
     failing: dict[str, str] = {}
@@ -91,9 +99,9 @@ def resolve(entries: Iterable[str], modules: Iterable[str], reader: str, seconds
         try:
             matched[entry] = _hits(entry, candidates(entry), how, deadline)
         except EntryFails as error:
-            failing[entry] = str(error)
+            failing[entry] = error.reason
         except EntryRefused as error:
-            refused[entry] = str(error)
+            refused[entry] = error.reason
     hit = {module for found in matched.values() for module in found}
     return Resolution(
         reader, {entry: found for entry, found in matched.items() if found}, tuple(entry for entry, found in matched.items() if not found),
@@ -102,22 +110,25 @@ def resolve(entries: Iterable[str], modules: Iterable[str], reader: str, seconds
 
 def _hits(entry: str, modules: Sequence[str], how: Rule, deadline: float) -> tuple[str, ...]:
     found = []
-    for module in modules:
-        if how.matches(entry, module):
-            found.append(module)
+    for module in chain(modules, [None]):  # the time is also looked at where there is no module
         if time.monotonic() > deadline:
             raise Usage(f"the time for matching is up at skip entry {shown(entry)}; no answer", hint="ask with fewer modules or a shorter list")
+        if module is not None and how.matches(entry, module):
+            found.append(module)
     return tuple(found)
 
 
-def _bounded(entries: list[str], modules: list[str]) -> None:
-    for what, values, most, longest in (("entries", entries, MOST_ENTRIES, LONGEST_ENTRY), ("modules", modules, MOST_MODULES, LONGEST_MODULE)):
-        if len(values) > most:
-            raise Usage(f"{len(values)} {what} of a skip list, more than {most}", hint="no model has so many; look at the file that they come from")
-        for value in values:
-            if not isinstance(value, str) or len(value) > longest:
-                wrong = "is no text" if not isinstance(value, str) else f"is longer than {longest} characters"
-                raise Usage(f"{shown(value)} among the {what} of a skip list {wrong}", hint="a skip list holds dotted paths or patterns for them")
+def _bounded(what: str, given: Iterable[str], most: int, longest: int) -> list[str]:
+    """The values once each, if they are texts of a size that a model can have."""
+    values = [given] if isinstance(given, str) else list(given)
+    if values == [given] or len(values) > most:
+        wrong = f"{shown(given)} is a text, not a list," if values == [given] else f"{len(values)}, more than {most},"
+        raise Usage(f"{wrong} for the {what} of a skip list", hint="look at the file that they come from")
+    for value in values:
+        if not isinstance(value, str) or len(value) > longest:
+            wrong = "is no text" if not isinstance(value, str) else f"is longer than {longest} characters"
+            raise Usage(f"{shown(value)} among the {what} of a skip list {wrong}", hint="a skip list holds dotted paths or patterns for them")
+    return list(dict.fromkeys(values))
 
 
 def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[str], Sequence[str]]:
@@ -128,29 +139,39 @@ def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[
     if len(entries) <= 16:
         return lambda entry: modules
     by_segment: dict[str, list[int]] = {}
+    by_last: dict[str, list[int]] = {}
     for number, module in enumerate(modules):
-        for segment in set(module.split(".")):
+        segments = module.split(".")
+        by_last.setdefault(segments[-1], []).append(number)
+        for segment in set(segments):
             by_segment.setdefault(segment, []).append(number)
-    known: dict[str, list[int]] = {}
 
-    def having(word: str) -> list[int]:
-        if word not in known:
-            known[word] = sorted({number for segment, numbers in by_segment.items() if word in segment for number in numbers})
-        return known[word]
+    @cache
+    def count(word: str) -> int:
+        return sum(len(found) for segment, found in by_segment.items() if word in segment)
 
     def candidates(entry: str) -> Sequence[str]:
-        words = _words(entry, how)
-        return [modules[number] for number in min(map(having, words), key=len)] if words else modules
+        words = sorted(_words(entry, how), key=len)[-8:]
+        if not words:
+            return modules
+        word = min(words, key=count)
+        numbers = {number for segment, found in by_segment.items() if word in segment for number in found}
+        if how.reverse and "experts" in entry:  # a path within the entry has its last segment there too
+            numbers.update(number for last, found in by_last.items() if last in entry for number in found)
+        return [modules[number] for number in sorted(numbers)]
 
     return candidates
 
 
 def _words(entry: str, how: Rule) -> list[str]:
     """Words that must stand in every module that `entry` matches; none where that cannot be said simply."""
-    plain = re.fullmatch(r"[\w.*?-]+" if how.globs else r"[\w.-]+", entry)
-    if not plain or "experts" in entry:  # vLLM and sglang look for an expert's path in the entry, not the other way round
+    text, kind = (entry[3:], "regex") if how.marked and entry.startswith("re:") else (entry, how.kind)
+    if kind == "glob" and "[" in text or kind == "regex" and "|" in text:
         return []
-    return [word for word in re.split(r"[.*?]", entry) if word]
+    if kind == "regex":
+        lead = re.match(r"[\w.-]*", text)[0]
+        text = lead if lead == text else lead[:-1]  # a sign after it may make its last character optional
+    return [word for word in re.split(r"[.*?]" if kind == "glob" else r"[.]", text) if word]
 
 
 def _splits(modules: list[str], hit: set[str], how: Rule) -> Iterable[Split]:
@@ -192,5 +213,5 @@ def markdown(entries: Iterable[str], modules: Iterable[str], readers: Sequence[s
 
 def _text(cell: tuple[str, ...] | str) -> str:
     if isinstance(cell, str):
-        return "**" + cell.partition(": ")[2] + "**"
+        return f"**{cell}**"
     return "<br>".join(f"`{re.sub(r'^model[.]layers[.]', 'L', module)}`" for module in cell) or "nothing"

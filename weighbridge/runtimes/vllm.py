@@ -29,7 +29,7 @@ def matches_compressed_tensors(entry: str, module: str) -> bool:
     """The entry is the whole path; or `re:` and a regular expression for the start of the path.
 
     Read in compressed_tensors/utils.py `should_ignore_layer` and `is_equal_or_regex_match`. Class names count for `targets` there, not
-    for `ignore`. vLLM compiles with the `regex` package, which takes all that `re` takes.
+    for `ignore`. vLLM compiles with the `regex` package, which differs from `re` in rare signs only.
     """
     return regex(entry, entry[3:], module) if entry.startswith("re:") else entry == module
 
