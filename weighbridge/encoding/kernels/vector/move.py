@@ -268,4 +268,6 @@ def move(src, src_ld, R, C, dst, dst_ld, transposed, mode, bR, bC, counts):
             src, src_ld, 0, 0, R, C, dst, dst_ld, bR, bC, counts, counts_ld, mode, recipe.ctypes.data, stream,
         )  # fmt: skip
     fence()
+    # numba frees an array after its last mention, and an address is none: these two keep the memory to the end.
+    buffer[0] = recipe[0] = 0
     return nans if mode != 0 else 0
