@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.convert.apply import Scratch, Slab, apply
+from weighbridge.convert.apply import Scratch, Slab, apply, scale_rows
 from weighbridge.convert.shape import bare
-from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import CONTAINER
 from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts import neuron
-from weighbridge.plan.plan import Plan, Target, Resolver
+from weighbridge.plan.plan import Plan, Resolver, Target
 from weighbridge.plan.reader import require_scales
 
 
@@ -73,16 +72,6 @@ class TorchView(Mapping[str, Any]):
                 if piece.part.lead == lead:
                     apply(self.reader, piece, piece.part, slab, Scratch())
             if grid is not None:
-                scales.append(self._padded(target, np.nan_to_num(grid)))
+                scales.append(scale_rows(stored, encoding, grid))
         scale = np.stack(scales).reshape(stored.scale_shape(encoding)) if scales else np.empty(0, np.float32)
-        return codes.reshape(stored.shape), codec.to_bf16(scale) if encoding.scale_dtype == "BF16" and scales else scale
-
-    @staticmethod
-    def _padded(target: Target, grid: np.ndarray) -> np.ndarray:
-        slots = target.stored.scale_slots
-        shape = target.stored.scale_shape(target.encoding)
-        if not slots or shape[-1] == grid.shape[-1]:
-            return grid
-        wide = np.zeros((grid.shape[0], shape[-1]), np.float32)
-        wide[:, list(slots)] = grid
-        return wide
+        return codes.reshape(stored.shape), scale

@@ -10,7 +10,7 @@ from weighbridge.encoding import codec, kernels
 from weighbridge.encoding.qtensor import QTensor
 from weighbridge.encoding.scheme import Encoding
 from weighbridge.errors import Problem, Refused
-from weighbridge.layouts.placement import Part
+from weighbridge.layouts.placement import Part, Stored
 from weighbridge.plan.cover import Fragment
 from weighbridge.plan.plan import Piece
 from weighbridge.plan.reader import Reader
@@ -186,6 +186,17 @@ def _place_scales(scale: np.ndarray, part: Part, slab: Slab) -> None:
 def stored_scale(scale: np.ndarray, encoding: Encoding) -> np.ndarray:
     """Scales as the file holds them, in float32: rounded where they are stored in BF16."""
     return codec.from_bf16(codec.to_bf16(scale)) if encoding.scale_dtype == "BF16" else scale
+
+
+def scale_rows(stored: Stored, encoding: Encoding, scale: np.ndarray) -> np.ndarray:
+    """A slab's grid as it goes into the file: padding is zero, and padded columns stand where the reader wants them."""
+    grid = np.nan_to_num(scale, nan=0.0, posinf=np.inf)
+    width = stored.scale_shape(encoding)[-1]
+    if stored.scale_slots and width != grid.shape[1]:
+        wide = np.zeros((grid.shape[0], width), np.float32)
+        wide[:, list(stored.scale_slots)] = grid
+        grid = wide
+    return codec.to_bf16(grid) if encoding.scale_dtype == "BF16" else grid
 
 
 def _decode(q: QTensor, out: np.ndarray, slab: Slab, scratch: Scratch) -> None:

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.convert.apply import Loss, Scratch, Slab, apply
+from weighbridge.convert.apply import Loss, Scratch, Slab, apply, scale_rows
 from weighbridge.convert.memory import AnonymousPeak
 from weighbridge.convert.output import Output, io_error
 from weighbridge.convert.shape import FileShape, SlabPlan, file_shape, slabs
 from weighbridge.convert.sidecars import manifest, measured, write_sidecars
-from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import CONTAINER
 from weighbridge.layouts import neuron
+from weighbridge.errors import Usage
 from weighbridge.plan.plan import Plan
 from weighbridge.plan.reader import Reader, require_scales
 from weighbridge.runtimes import neuron as reader_of
@@ -66,7 +66,9 @@ def load_notes(plan: Plan) -> list[str]:
 
 def thread_count() -> int:
     text = os.environ.get("WEIGHBRIDGE_THREADS", "")
-    return max(1, int(text)) if text.isdigit() else len(os.sched_getaffinity(0))
+    if text and not (text.isdigit() and int(text) > 0):
+        raise Usage(f"{text!r} is not a number of threads", "WEIGHBRIDGE_THREADS", "give a whole number from 1 on, or nothing")
+    return int(text) if text else len(os.sched_getaffinity(0))
 
 
 def convert(plan: Plan, destination: Path, progress: Progress | None = None, sync: bool = False) -> Result:
@@ -189,12 +191,7 @@ class _Work:
         """The slab's rows of the scale tensor; blocks of padding get zero."""
         target = plan.place.target
         grid = target.stored.scale_shape(target.encoding)
-        values = np.nan_to_num(scale, nan=0.0, posinf=np.inf)
-        if target.stored.scale_slots:
-            wide = np.zeros((values.shape[0], grid[-1]), np.float32)
-            wide[:, list(target.stored.scale_slots)] = values
-            values = wide
-        stored = codec.to_bf16(values) if target.encoding.scale_dtype == "BF16" else values
+        stored = scale_rows(target.stored, target.encoding, scale)
         first = plan.lead * grid[-2] + plan.start // target.encoding.block[0]  # type: ignore[index]
         _write(handle, np.ascontiguousarray(stored), plan.place.scale + first * grid[-1] * stored.itemsize)
 

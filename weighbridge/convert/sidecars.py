@@ -51,10 +51,19 @@ def configuration(plan: Plan) -> dict[str, Any]:
     own = config.pop("quantization_config", None)
     if plan.layout == "hf-fp8":
         claim = dict(own) if isinstance(own, dict) else {"activation_scheme": "dynamic", "modules_to_not_convert": PUBLISHED_SKIP}
+        listed = claim.get("modules_to_not_convert")
+        claim["modules_to_not_convert"] = _still_true(plan, listed if isinstance(listed, list) else PUBLISHED_SKIP)
         config["quantization_config"] = claim | {"quant_method": "fp8", "fmt": "float8_e4m3fn", "weight_block_size": list(plan.options.block)}
     else:
-        config["torch_dtype"] = "bfloat16"
+        config["dtype" if "dtype" in config else "torch_dtype"] = "bfloat16"
     return config
+
+
+def _still_true(plan: Plan, listed: list[Any]) -> list[Any]:
+    """Entries of a skip list that name no module which this output holds in FP8."""
+    quantized = {t.stored.stem for t in plan.targets if t.encoding.quantized}
+    ends = quantized | {".".join(stem.split(".")[-n:]) for stem in quantized for n in (1, 2)}
+    return [entry for entry in listed if entry not in ends]
 
 
 def _index(shapes: list[FileShape]) -> dict[str, Any]:
@@ -75,7 +84,7 @@ def candidates(plan: Plan) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for target in plan.targets:
         stem = bare(target.stored.stem)
-        if stem == "lm_head" or stem.endswith(("_proj", "mlp_op.gate_up_proj")):
+        if stem == "lm_head" or stem.endswith("_proj"):
             module = stem.replace(".self_attn.o_proj", ".self_attn.o_proj.o_proj") if not stem.endswith("o_proj.o_proj") else stem
             for p in "qkv":
                 if module.endswith(f".self_attn.{p}_proj"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -12,7 +12,7 @@ from weighbridge.encoding.scheme import Encoding, is_code, plain
 from weighbridge.errors import Problem
 from weighbridge.layouts import layout as layout_module
 from weighbridge.layouts.options import Options
-from weighbridge.layouts.placement import Stored
+from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models import Inventory, inventory
 
 
@@ -35,6 +35,15 @@ class Source:
     inventory: Inventory
     bound: list[Bound]
     problems: list[Problem]
+
+    @cached_property
+    def holders(self) -> dict[str, list[tuple[int, Part]]]:
+        """For each logical weight, the rectangles of it that are stored, with the number of their tensor in `bound`."""
+        found: dict[str, list[tuple[int, Part]]] = {}
+        for number, bound in enumerate(self.bound):
+            for part in bound.stored.placement.parts:
+                found.setdefault(part.weight, []).append((number, part))
+        return found
 
     @property
     def scales(self) -> int:

@@ -21,7 +21,6 @@ from weighbridge.plan.bind import Bound, Source
 from weighbridge.plan.cover import Fragment, Rect, cover, nests
 from weighbridge.plan.steps import Step, choose
 
-
 # What `--allow` can wave through: things that are left out of the output, and the scale rule that must be named.
 ALLOWABLE = frozenset({"surplus-tensor", "surplus-file", "scale-without-weight", "index-lacks", "index-wrong-file", "reciprocal"})
 
@@ -164,10 +163,6 @@ class Resolver:
     def __init__(self, source: Source, options: Options) -> None:
         self.source, self.options = source, options
         self.problems: list[Problem] = []
-        self.holders: dict[str, list[tuple[int, Part]]] = {}
-        for number, bound in enumerate(source.bound):
-            for part in bound.stored.placement.parts:
-                self.holders.setdefault(part.weight, []).append((number, part))
         stated = source.checkpoint.manifest.get("options")
         self.stated = stated if isinstance(stated, dict) else {}
         self.halved = self.stated.get("scale_rule") == "halve" and source.layout.startswith("neuron")
@@ -183,14 +178,14 @@ class Resolver:
     def _own_encoding(self, stored: Stored) -> Encoding:
         """What "as the source has it" means: the plain dtype of the weight there."""
         for part in stored.placement.parts:
-            for number, _ in self.holders.get(part.weight, ()):
+            for number, _ in self.source.holders.get(part.weight, ()):
                 own = self.source.bound[number].encoding
                 return own if not own.quantized else Encoding("BF16")
         return Encoding("BF16")
 
     def _pieces(self, stored: Stored, part: Part, encoding: Encoding) -> list[Piece]:
         rect = (part.row, part.col, part.rows, part.cols)
-        fragments, left = cover(rect, self.holders.get(part.weight, []))
+        fragments, left = cover(rect, self.source.holders.get(part.weight, []))
         if left:
             row, col, rows, cols = left[0]
             self.problems.append(Problem("uncovered", f"rows {row}..{row + rows - 1}, columns {col}..{col + cols - 1} of {part.weight} "
@@ -226,7 +221,7 @@ class Resolver:
 
     def _block_piece(self, part: Part, encoding: Encoding, step: Step) -> Piece:
         """New scales are made over whole blocks of the logical weight, so that a cut does not change them."""
-        fragments, left = cover(self._around(part, encoding), self.holders[part.weight])
+        fragments, left = cover(self._around(part, encoding), self.source.holders[part.weight])
         if left:
             self.problems.append(Problem("uncovered", f"a block of {part.weight} reaches over what the source holds", part.weight))
         return Piece(part, step, tuple(fragments))

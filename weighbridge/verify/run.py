@@ -131,23 +131,19 @@ def _unreadable(source: Source) -> list[Problem]:
 
 
 def _jobs(one: Source, two: Source, report: Report) -> list[_Job]:
-    holders: dict[str, list[tuple[int, Part]]] = {}
-    for number, bound in enumerate(two.bound):
-        for part in bound.stored.placement.parts:
-            holders.setdefault(part.weight, []).append((number, part))
-    report.missing = [p.where for p in (*one.problems, *two.problems) if p.code in ("missing-tensor", "weight-without-scale")]
-    jobs = []
+    jobs, lost = [], []
     for bound in one.bound:
         pairs, left = [], []
         for part in bound.stored.placement.parts:
-            fragments, rest = cover((part.row, part.col, part.rows, part.cols), holders.get(part.weight, []))
+            fragments, rest = cover((part.row, part.col, part.rows, part.cols), two.holders.get(part.weight, []))
             left += rest
             pairs.append((part.lead, part, tuple(fragments)))
         if left:
-            if bound.stored.name not in report.missing and not report.missing:
-                report.missing.append(bound.stored.name)
-            continue
-        jobs.append(_Job(bound, tuple(pairs)))
+            lost.append(bound.stored.name)
+        else:
+            jobs.append(_Job(bound, tuple(pairs)))
+    stated = [p.where for p in (*one.problems, *two.problems) if p.code in ("missing-tensor", "weight-without-scale")]
+    report.missing = stated or lost  # the tensors that are not there, or else the weights that no tensor fills
     return jobs
 
 
@@ -166,14 +162,15 @@ class _Comparer:
         for lead, part, fragments in job.pairs:
             whole = self.one.matrix(job.bound, lead)
             for fragment in fragments:
-                self._fragment(grade, whole, part, fragment)
+                held = job.bound if not self.relation.made_is_a else self.two.source.bound[fragment.source]
+                self._fragment(grade, whole, part, fragment, held.stored.placement.stacked)
         if grade.violations:
             grade.grade = "wrong"
         elif grade.error > 0 or grade.equal < grade.values:
             grade.grade = "bounded"
         return grade
 
-    def _fragment(self, grade: Grade, whole: QTensor, part: Part, fragment: Fragment) -> None:
+    def _fragment(self, grade: Grade, whole: QTensor, part: Part, fragment: Fragment, stacked: bool) -> None:
         """All rows that `fragment` and `part` share, a band of rows at a time, in the stored axes of A."""
         piece = narrow(part, fragment)
         for start in range(0, piece.extent[0], ROWS):
@@ -181,18 +178,20 @@ class _Comparer:
             assert band is not None
             a = whole.cut(band.at_row, band.at_col, *band.extent)
             b = self.two.rect(fragment, band.row, band.col, band.rows, band.cols)
-            stacked = self.two.source.bound[fragment.source].stored.placement.stacked
             self._band(grade, a, b.T if band.turned else b, band, stacked)
 
     def _band(self, grade: Grade, a: QTensor, b: QTensor, band: Part, stacked: bool) -> None:
         bound = self.relation.bound(a.encoding, b.encoding, stacked)
         grade.bound = max(grade.bound, bound)
-        if grade.grade == "identical" and not _same(a, b):
+        same = _same(a, b)
+        if not same:
             grade.grade = "exact"
         scratch: Scratch = self.local.scratch
-        left, right = scratch.array("a", a.shape, np.float32), scratch.array("b", b.shape, np.float32)
+        left = right = scratch.array("a", a.shape, np.float32)
         values(a, left, scratch)
-        values(b, right, scratch)
+        if not same:
+            right = scratch.array("b", b.shape, np.float32)
+            values(b, right, scratch)
         out = np.array([0, 0, 0, 0, 0, -1], np.float64)
         owner = self._owner(a, b)
         grid = np.ascontiguousarray(owner.scale_RbCb if owner.scale_RbCb is not None else np.ones((1, 1), np.float32))
@@ -224,12 +223,19 @@ def _same(a: QTensor, b: QTensor) -> bool:
     """Same codes and scales, in the same encoding and with the same blocks."""
     if a.encoding != b.encoding and (a.encoding.dtype != b.encoding.dtype or a.encoding.block != b.encoding.block):
         return False
-    if not np.array_equal(a.codes_RC.view(np.uint8) if a.codes_RC.flags.c_contiguous else a.codes_RC,
-                          b.codes_RC.view(np.uint8) if b.codes_RC.flags.c_contiguous and a.codes_RC.flags.c_contiguous else b.codes_RC):
+    if not _same_bytes(a.codes_RC, b.codes_RC):
         return False
     if a.scale_RbCb is None or b.scale_RbCb is None:
         return a.scale_RbCb is b.scale_RbCb
     return a.origin == b.origin and np.array_equal(a.scale_RbCb, b.scale_RbCb)
+
+
+def _same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
+    """Equal bits, NaN and signed zero included."""
+    if a.flags.c_contiguous and b.flags.c_contiguous:
+        return kernels.same_bytes(a.ctypes.data, b.ctypes.data, a.nbytes) == -1
+    bits = f"u{a.itemsize}"
+    return np.array_equal(a.view(bits), b.view(bits))
 
 
 __all__ = ["Grade", "Report", "verify"]
