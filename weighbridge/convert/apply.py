@@ -11,7 +11,7 @@ from weighbridge.encoding.qtensor import QTensor
 from weighbridge.encoding.scheme import Encoding
 from weighbridge.errors import Problem, Refused
 from weighbridge.layouts.placement import Part, Stored
-from weighbridge.plan.cover import Fragment
+from weighbridge.plan.cover import Fragment, Rect
 from weighbridge.plan.plan import Piece
 from weighbridge.plan.reader import Reader
 
@@ -255,14 +255,8 @@ def _new_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: S
     block = slab.encoding.block[::-1] if part.turned else slab.encoding.block  # type: ignore[index]
     row, col, rows, cols = _whole_blocks(piece.fragments, part, block)
     region = scratch.array("region", (rows, cols), np.float32)
-    for f in piece.fragments:
-        top, left = max(row, f.lrow), max(col, f.lcol)
-        end, edge = min(row + rows, f.lrow + f.lrows), min(col + cols, f.lcol + f.lcols)
-        if top < end and left < edge:
-            q = reader.rect(f, top, left, end - top, edge - left)
-            if values(q, region[top - row : end - row, left - col : edge - col], scratch):
-                raise _nan(slab, 1)
-    codes, scale = quantize(region, block, slab.encoding.peak, slab.name, scratch)
+    source = _decoded(reader, piece.fragments, (row, col, rows, cols), region, slab, scratch)
+    codes, scale = quantize(source, block, slab.encoding.peak, slab.name, scratch)
     down, right = part.row - row, part.col - col
     taken = _rect(codes, down, right, part)
     rows_out, cols_out = part.extent
@@ -276,6 +270,25 @@ def _new_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: S
     scale = stored_scale(scale, slab.encoding)
     values(QTensor(codes, scale, Encoding("F8_E4M3", block, "F32", slab.encoding.peak)), back, scratch)
     _compare(_rect(region, down, right, part), _rect(back, down, right, part), loss)
+
+
+def _decoded(reader: Reader, fragments: tuple[Fragment, ...], rect: Rect, region: np.ndarray, slab: Slab, scratch: Scratch) -> np.ndarray:
+    """Fill `region` with the real values of a logical rectangle; returns what is to be quantized.
+
+    That is `region` itself, or the BF16 bits in the mapped file where they are the whole rectangle: half the bytes to read.
+    """
+    row, col, rows, cols = rect
+    for f in fragments:
+        top, left = max(row, f.lrow), max(col, f.lcol)
+        end, edge = min(row + rows, f.lrow + f.lrows), min(col + cols, f.lcol + f.lcols)
+        if top >= end or left >= edge:
+            continue
+        q = reader.rect(f, top, left, end - top, edge - left)
+        if values(q, region[top - row : end - row, left - col : edge - col], scratch):
+            raise _nan(slab, 1)
+        if q.encoding.dtype == "BF16" and q.shape == (rows, cols) and not f.turned:
+            return q.codes_RC
+    return region
 
 
 def _rect(array: np.ndarray, row: int, col: int, part: Part) -> np.ndarray:
@@ -293,12 +306,13 @@ def _whole_blocks(fragments: tuple[Fragment, ...], part: Part, block: tuple[int,
 
 
 def quantize(region: np.ndarray, block: tuple[int, int], peak: float, name: str, scratch: Scratch) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and scales of a float32 region of whole blocks."""
+    """Codes and scales of a region of whole blocks: float32 values, or BF16 bits (uint16)."""
     rows, cols = region.shape
     codes = scratch.array("codes", (rows, cols), np.uint8)
     scale = np.empty((-(-rows // block[0]), -(-cols // block[1])), np.float32)
     src, src_ld = address(region)
-    refused = kernels.quantize_f32(src, src_ld, rows, cols, *block, peak, codes.ctypes.data, cols, scale.ctypes.data, scale.shape[1])
+    kernel = kernels.quantize_bf16 if region.dtype == np.uint16 else kernels.quantize_f32
+    refused = kernel(src, src_ld, rows, cols, *block, peak, codes.ctypes.data, cols, scale.ctypes.data, scale.shape[1])
     if refused:
         raise Refused([Problem("not-finite", f"{refused:,} blocks hold NaN or infinity", name, "the weights are damaged")])
     return codes, scale
