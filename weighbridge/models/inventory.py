@@ -68,3 +68,22 @@ class Sizes:
     def done(self) -> None:
         if self.problems:
             raise Refused(self.problems)
+
+
+class Collector:
+    """Collects weights under a logical and a published prefix, which `at` sets."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, Weight] = {}
+        self.prefix, self.published = "", ""
+
+    def at(self, prefix: str, published: str) -> None:
+        self.prefix, self.published = prefix, published
+
+    def matrix(self, name: str, published: str, shape: tuple[int, int], axes: tuple[str, str], role: str, linear: bool) -> None:
+        full = self.prefix + name
+        self.weights[full] = Weight(full, f"{self.published}{published}.weight", shape, axes, role, linear, False)
+
+    def vector(self, name: str, published: str, size: int, axis: str, role: str) -> None:
+        full = self.prefix + name
+        self.weights[full] = Weight(full, self.published + published, (1, size), (axis,), role, False, True)

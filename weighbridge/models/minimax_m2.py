@@ -9,33 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.models.inventory import Inventory, Sizes, Weight
-
-
-class _Collector:
-    """Adds weights under a logical and a published prefix."""
-
-    def __init__(self) -> None:
-        self.weights: dict[str, Weight] = {}
-        self.prefix, self.published = "", ""
-
-    def at(self, prefix: str, published: str) -> None:
-        self.prefix, self.published = prefix, published
-
-    def matrix(self, name: str, published: str, shape: tuple[int, int], axes: tuple[str, str], role: str, linear: bool) -> None:
-        full = self.prefix + name
-        self.weights[full] = Weight(full, f"{self.published}{published}.weight", shape, axes, role, linear, False)
-
-    def vector(self, name: str, published: str, size: int, axis: str, role: str) -> None:
-        full = self.prefix + name
-        self.weights[full] = Weight(full, self.published + published, (1, size), (axis,), role, False, True)
+from weighbridge.models.inventory import Collector, Inventory, Sizes
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
     """Every logical weight, named `layers.{l}.attn.q`, `layers.{l}.moe.experts.{e}.gate`, …"""
     sizes = _sizes(config)
     hidden, vocab = sizes["hidden"], sizes["vocab"]
-    into = _Collector()
+    into = Collector()
     into.matrix("embed", "model.embed_tokens", (vocab, hidden), ("vocab", "hidden"), "embedding", False)
     for layer in range(sizes["layers"]):
         into.at(f"layers.{layer}.", f"model.layers.{layer}.")
@@ -74,7 +55,7 @@ def _sizes(config: dict[str, Any]) -> dict[str, int]:
     return sizes
 
 
-def _attention(into: _Collector, sizes: dict[str, int]) -> None:
+def _attention(into: Collector, sizes: dict[str, int]) -> None:
     hidden = sizes["hidden"]
     query = sizes["heads"] * sizes["head_dim"]
     key = sizes["kv_heads"] * sizes["head_dim"]
@@ -89,7 +70,7 @@ def _attention(into: _Collector, sizes: dict[str, int]) -> None:
     into.vector("attn.k_norm", "self_attn.k_norm.weight", key, kv_heads, "norms")
 
 
-def _experts(into: _Collector, sizes: dict[str, int]) -> None:
+def _experts(into: Collector, sizes: dict[str, int]) -> None:
     hidden, inter = sizes["hidden"], sizes["inter"]
     into.matrix("router", "gate", (sizes["experts"], hidden), ("experts", "hidden"), "router", False)
     into.vector("router_bias", "e_score_correction_bias", sizes["experts"], "experts", "router.bias")
