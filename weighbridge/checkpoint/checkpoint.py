@@ -24,15 +24,18 @@ class Checkpoint:
     `tensors` maps the stored name to its place. In a folder of per-rank shards the same name lies in
     every file, so there the key is `tp{rank}/{name}`. `problems` are disagreements that leave the
     headers readable (index against shards, surplus files): `convert` refuses them, `inspect` shows them.
+    What makes reading impossible raises `Refused`, or with `lenient` stands in `fatal`, and the rest is read.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, lenient: bool = False) -> None:
         self.store = store
         self.files = store.files()
         self.problems: list[Problem] = []
-        self.config: dict[str, Any] = self.json("config.json") or {}
-        self.neuron_config: dict[str, Any] = self.json("neuron_config.json") or {}
-        self.manifest: dict[str, Any] = self.json("weighbridge.json") or {}
+        self.fatal: list[Problem] = []
+        self.lenient = lenient
+        self.config: dict[str, Any] = self._settings("config.json")
+        self.neuron_config: dict[str, Any] = self._settings("neuron_config.json")
+        self.manifest: dict[str, Any] = self._settings("weighbridge.json")
         self.headers: dict[str, Header] = {}
         self.tensors: dict[str, Tensor] = {}
         self.ranks = sorted(int(m[1]) for f in self.files if (m := RANK_FILE.match(f)))
@@ -76,16 +79,31 @@ class Checkpoint:
             raise Refused([Problem("not-json", "is not a JSON object", file, "download the file again")])
         return value
 
+    def _settings(self, file: str) -> dict[str, Any]:
+        try:
+            return self.json(file) or {}
+        except Refused as error:
+            self._refuse(list(error.problems))
+            return {}
+
+    def _refuse(self, problems: list[Problem]) -> None:
+        if problems and not self.lenient:
+            raise Refused(problems)
+        self.fatal += problems
+
     def _read(self) -> None:
-        index = None if self.ranks else self._weight_map()
+        try:
+            index = None if self.ranks else self._weight_map()
+        except Refused as error:
+            self._refuse(list(error.problems))
+            index = None
         shards, fatal = self._shards(index)
         for file in shards:
             header, problems = read_header(file, self.files[file], lambda o, n, f=file: self.store.read(f, o, n))
             fatal += problems
             if header:
                 self.headers[file] = header
-        if fatal:
-            raise Refused(fatal)
+        self._refuse(fatal)
         for file, header in self.headers.items():
             self._merge(file, header)
         if index is not None:

@@ -13,9 +13,9 @@ from weighbridge.errors import WeighbridgeError
 _REPO = re.compile(r"^[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?$")
 
 
-def open_checkpoint(src: str | os.PathLike[str]) -> Checkpoint:
-    """Open SRC and read its headers. Raises `Refused` with all findings where they cannot be read."""
-    return Checkpoint(open_store(src))
+def open_checkpoint(src: str | os.PathLike[str], *, lenient: bool = False) -> Checkpoint:
+    """Open SRC and read its headers. Raises `Refused` with all findings where they cannot be read; `lenient` keeps them in `fatal`."""
+    return Checkpoint(open_store(src), lenient=lenient)
 
 
 def open_store(src: str | os.PathLike[str]) -> Store:
