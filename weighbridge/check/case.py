@@ -16,6 +16,7 @@ from weighbridge.inspection.survey import Survey
 from weighbridge.models import Inventory, inventory
 
 if TYPE_CHECKING:
+    from weighbridge.check.expected import Expected
     from weighbridge.check.scales import Scales
     from weighbridge.check.stated import Stated
     from weighbridge.check.views import View
@@ -78,6 +79,13 @@ class Case:
             return inventory(self.config), None
         except WeighbridgeError as error:
             return None, error
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What should be in the files and is not, and the other way round."""
+        from weighbridge.check.expected import expected
+
+        return expected(self)
 
     @cached_property
     def scales(self) -> Scales:

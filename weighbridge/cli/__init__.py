@@ -7,6 +7,7 @@ code (None is 0). Verbs are imported when they are called, so that none pays for
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -24,14 +25,16 @@ USAGE, INTERNAL, INTERRUPTED, PIPE = 2, 101, 130, 141
 # The help lines stand here: taken from the functions, they would load every verb for `--help`.
 VERBS = {
     "inspect": "What is in this checkpoint, really? Per role: encoding, block, counts, parameters, bytes; and what the config claims.",
+    "check": "Will a runtime load this checkpoint, with this configuration and parallelism, and compute the right thing?",
     "convert": "Write the checkpoint that a runtime wants, or say what that would cost.",
     "verify": "Do two checkpoints hold the same weights? Tensor by tensor, with the error of each and its bound.",
     "trace": "Which way does one tensor go, and what happens to its bytes and its scale at each step?",
+    "explain": "What does a rule of check say, and why?",
     "demo": "All of it on a small trained MiniMax-M2 that comes with the package.",
 }
 
 SHORT = {"output": "-o"}  # a parameter of this name has this short flag, in every verb
-QUICK = {"inspect"}  # verbs so fast that the import of cyclopts would show
+QUICK = {"inspect", "check"}  # verbs so fast that the import of cyclopts would show
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,7 +70,7 @@ def app() -> App:
 
     whole = App(name="weighbridge", help="Weighs quantized language-model checkpoints, and carries them between runtimes with proof.",
                 version=__version__, help_format="plaintext", result_action="return_value", exit_on_error=False, print_error=False,
-                default_parameter=Parameter(short_alias=short))
+                default_parameter=Parameter(short_alias=short, negative=()))
     for verb in present():
         whole.command(f"weighbridge.cli.{verb}:{verb}", name=verb, help=VERBS[verb])
     return whole
@@ -106,9 +109,11 @@ def _parse(arguments: list[str], verb: str) -> int:
 
 
 def _defaults(arguments: list[str]) -> list[str]:
-    """`--tensors` may stand without a value; cyclopts wants one for an option that is not a flag."""
+    """`--tensors` may stand without a value; cyclopts wants one for an option that is not a flag. What follows `--` is a command for `check`."""
     given = []
     for place, word in enumerate(arguments):
+        if word == "--" and arguments[0] == "check":
+            return [*given, "--command=" + shlex.join(arguments[place + 1:])]
         if word == "--":
             return given + arguments[place:]
         given.append(word)

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def bind(verb: Callable[..., Any], words: Sequence[str], short: dict[str, str]) -> tuple[list[Any], dict[str, Any]] | None:
@@ -19,7 +19,7 @@ def bind(verb: Callable[..., Any], words: Sequence[str], short: dict[str, str]) 
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     flags = {"--" + p.name.replace("_", "-"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
     flags |= {short[p.name]: p for p in flags.copy().values() if p.name in short}
-    hints = get_type_hints(verb)
+    hints = get_type_hints(verb, include_extras=True)
     places: list[Any] = []
     named: dict[str, Any] = {}
     rest = iter(words)
@@ -31,6 +31,9 @@ def bind(verb: Callable[..., Any], words: Sequence[str], short: dict[str, str]) 
         parameter = flags.get(flag)
         if parameter is None or parameter.name in named:
             return None
+        if get_origin(hints[parameter.name]) is Annotated and hints[parameter.name].__metadata__ == ("flag",) and not equals:
+            named[parameter.name] = True
+            continue
         value = value if equals else next(rest, "-")
         if value.startswith("-"):
             return None
@@ -49,6 +52,8 @@ def _read(hint: Any, value: str) -> Any:
         hint = real[0] if len(real) == 1 else None
     if hint is str:
         return value
+    if hint is int:
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
     if hint is Path:
         return Path(value)
     return value if get_origin(hint) is Literal and value in get_args(hint) else None

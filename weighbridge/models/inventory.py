@@ -40,6 +40,8 @@ class Inventory:
     sizes: dict[str, int]
     weights: dict[str, Weight]
     promised: tuple[str, ...] = field(default=())
+    optional: dict[str, Weight] = field(default_factory=dict)  # may be absent without an error: draft layers
+    foreign: tuple[str, ...] = field(default=())  # prefixes of stored names that the inventory does not describe: towers
 
     def __getitem__(self, name: str) -> Weight:
         return self.weights[name]

@@ -29,10 +29,20 @@ def emit(document: dict[str, Any], text: Callable[[], str], markdown: Callable[[
         body = text()
     else:
         raise Usage(f"no format {format!r}; known are {', '.join(FORMATS)}", "--format")
+    save_or_put(body, output)
+
+
+def save_or_put(body: str, output: Path | None) -> None:
+    """A finished body to stdout, or into the file `output`."""
     if output is None:
         put(body)
     else:
         _save(output, body if body.endswith("\n") else body + "\n")
+
+
+def plain_json(value: dict[str, Any]) -> str:
+    """A JSON document of somebody else's schema, as it is."""
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def to_json(document: dict[str, Any]) -> str:

@@ -1,0 +1,71 @@
+"""A job: one stored rectangle times up to some vectors. A table of jobs is int64 [jobs, FIELDS].
+
+Jobs that add to the same rows of the result stand together; such a *band* is cut into tasks of STEP rows, and
+a thread takes the next task of the table by an atomic count. A task does all jobs of its band one after the other, so
+the sum of a row has one order, whichever thread does it.
+
+Element (i, j) of the rectangle [R, C], in logical axes, is at CODES + itemsize * (i * LD + j), or (i + j * LD) if it
+is TURNED. Its scale is at SCALE + 4 * ((R0 + i) // BR * SCALE_ROW + (C0 + j) // BC * SCALE_COL).
+"""
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from weighbridge.encoding.kernels.memory import inner, load_f32, load_u8, loader
+
+NAMES = ("KIND", "TURNED", "CODES", "LD", "R", "C", "SCALE", "SCALE_ROW", "SCALE_COL", "R0", "C0", "BR", "BC", "X", "X_LD", "POWERS", "Y", "Y_LD", "T",
+         "JOBS", "TASKS", "STEP")
+FIELDS = len(NAMES)
+(KIND, TURNED, CODES, LD, R, C, SCALE, SCALE_ROW, SCALE_COL, R0, C0, BR, BC, X, X_LD, POWERS, Y, Y_LD, T, JOBS, TASKS, STEP) = range(FIELDS)
+F8, BF16, F32 = range(3)  # KIND
+MOST = 8  # vectors of one job
+LONGEST = 4096  # rows of one task
+LOWEST, HIGHEST = 2.0**-60, 2.0**60  # between them a scale keeps all sums far from the ends of float32
+
+load_i64 = loader(types.int64, ir.IntType(64))
+
+
+@intrinsic
+def claim(typingctx, counter):
+    """The next number of a counter that threads share."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.atomic_rmw("add", pointer, ir.IntType(64)(1), "monotonic")
+
+    return types.int64(types.int64), codegen
+
+
+@inner
+def field(jobs, job, name):
+    return load_i64(jobs, job * FIELDS + name)
+
+
+@inner
+def seek(jobs, count, band, before, task):
+    """(band, tasks before it) of a task, from a band at or before it; band is `count` past the end."""
+    while band < count and task >= before + field(jobs, band, TASKS):
+        before += field(jobs, band, TASKS)
+        band += field(jobs, band, JOBS)
+    return band, before
+
+
+@inner
+def usual(scale):
+    return LOWEST < abs(scale) < HIGHEST or scale == 0
+
+
+@inner
+def careful_row(jobs, job, i, x, values):
+    """Row i times one scaled vector, each code looked up: right for every code and every scale."""
+    total, ld = 0.0, field(jobs, job, LD)
+    src, stride = field(jobs, job, CODES) + i * ld, 1
+    if field(jobs, job, TURNED):
+        src, stride = field(jobs, job, CODES) + i, ld
+    scale = field(jobs, job, SCALE) + 4 * ((field(jobs, job, R0) + i) // field(jobs, job, BR) * field(jobs, job, SCALE_ROW))
+    c0, wide, scale_col = field(jobs, job, C0), field(jobs, job, BC), field(jobs, job, SCALE_COL)
+    for j in range(field(jobs, job, C)):
+        value = load_f32(values, load_u8(src, j * stride)) * load_f32(scale, (c0 + j) // wide * scale_col)
+        total += value * (load_f32(x, j) * LOWEST)
+    return total

@@ -1,0 +1,1 @@
+"""Plain loops: every CPU, and the code to read first."""
