@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -54,6 +55,24 @@ class Folder:
 
     def path(self, file: str) -> Path | None:
         return self.root / file
+
+
+class OverlayStore:
+    """A store with some of its (small) files replaced or added: the checkpoint as it would be with another configuration."""
+
+    def __init__(self, store: Store, replaced: Mapping[str, bytes]) -> None:
+        self.store, self.replaced = store, dict(replaced)
+        self.label = store.label
+
+    def files(self) -> dict[str, int]:
+        return dict(sorted({**self.store.files(), **{file: len(content) for file, content in self.replaced.items()}}.items()))
+
+    def read(self, file: str, offset: int, length: int) -> bytes:
+        content = self.replaced.get(file)
+        return self.store.read(file, offset, length) if content is None else content[offset : offset + length]
+
+    def path(self, file: str) -> Path | None:
+        return None if file in self.replaced else self.store.path(file)
 
 
 def unsafe_name(file: str) -> str | None:

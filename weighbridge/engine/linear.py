@@ -7,22 +7,20 @@ routed experts of a layer. Nothing is decoded for longer than one panel of a few
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
-from weighbridge.convert.run import thread_count
 from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import QTensor
+from weighbridge.engine import panels, table
+from weighbridge.engine.table import Part
+from weighbridge.engine.team import LIMIT, threads, work
 from weighbridge.errors import WeighbridgeError
 
-PANEL = 4 << 20  # bytes of float32 that are decoded at a time
-READS = ("e4m3fn", "e4m3")  # how a reader takes FP8 codes: from 0x78 on they are numbers, or infinity and NaN
-Part = tuple[int, int, QTensor]
-
-
-def threads() -> int:
-    """WEIGHBRIDGE_THREADS, or the CPUs that this process may use."""
-    return thread_count()
+__all__ = ["ACTIVATIONS", "Experts", "Linear", "silu", "threads"]
+LOT = 256  # pairs of token and expert that go through the experts together
+FEW = 8  # vectors up to which codes are multiplied as they are read; for more, decoding a panel pays
 
 
 class Linear:
@@ -33,20 +31,30 @@ class Linear:
     """
 
     def __init__(self, parts: Sequence[Part], shape: tuple[int, int], *, reads: str = "e4m3fn") -> None:
-        if reads not in READS:
-            raise WeighbridgeError("reading", f"{reads!r} is not a reading of FP8 codes", "reads", f"give one of {', '.join(READS)}")
-        self.parts, self.shape, self.reads = tuple(sorted(parts, key=lambda part: part[:2])), (int(shape[0]), int(shape[1])), reads
-        _require_tiling(self.parts, self.shape)
+        if reads not in LIMIT:
+            raise WeighbridgeError("reading", f"{reads!r} is not a reading of FP8 codes", "reads", f"give one of {', '.join(LIMIT)}")
+        self.shape, self.reads = (int(shape[0]), int(shape[1])), reads
+        _require_tiling(parts, self.shape)
+        self.parts = tuple((row, col, table.usable(q)) for row, col, q in sorted(parts, key=lambda part: part[:2]))
         self.nbytes = sum(q.codes_RC.nbytes + (0 if q.scale_RbCb is None else q.scale_RbCb.nbytes) for _, _, q in self.parts)
+
+    @cached_property
+    def table(self) -> table.Table:
+        return table.Table(table.make_jobs(self.parts))
 
     def __call__(self, x_TK: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """y = x @ W.T, float32 [T, K] -> float32 [T, N]."""
         x_TK = np.ascontiguousarray(x_TK, np.float32)
-        out = np.empty((len(x_TK), self.shape[0]), np.float32) if out is None else out
-        out[:] = 0
-        for row, col, panel in self._panels():
-            out[:, row : row + panel.shape[0]] += x_TK[:, col : col + panel.shape[1]] @ self._decode(panel).T
-        return out
+        _require_width(x_TK, self.shape[1])
+        given, out = out, np.empty((len(x_TK), self.shape[0]), np.float32) if out is None or not _dense_rows(out) else out
+        if len(x_TK) > FEW:
+            panels.multiply(self.parts, x_TK, out, self.reads)
+        elif len(x_TK):
+            vectors = table.Vectors(x_TK, self.table.scaled)
+            work(self.table.aimed(vectors, out), self.reads)
+        if given is not None and given is not out:
+            given[:] = out
+        return out if given is None else given
 
     def reference(self, x_TK: np.ndarray) -> np.ndarray:
         """The specification: every value decoded, the dot product in float64."""
@@ -73,14 +81,6 @@ class Linear:
             out[place, col : col + q.shape[1]] = values
         return out
 
-    def _panels(self) -> Iterator[Part]:
-        """The rectangles, cut to at most PANEL bytes of float32."""
-        for row, col, q in self.parts:
-            rows, cols = q.shape
-            step = max(1, PANEL // 4 // max(1, cols))
-            for start in range(0, rows, step):
-                yield row + start, col, q.cut(start, 0, min(step, rows - start), cols)
-
     def _decode(self, q: QTensor) -> np.ndarray:
         if q.scale_RbCb is None:
             return q.decode()
@@ -93,25 +93,86 @@ class Experts:
     def __init__(self, gate: Sequence[Linear], up: Sequence[Linear], down: Sequence[Linear]) -> None:
         self.gate, self.up, self.down = tuple(gate), tuple(up), tuple(down)
         _require_experts(self.gate, self.up, self.down)
+        self.reads, self._pairs = self.gate[0].reads, {}
+        self.inter, self.hidden = self.gate[0].shape
         self.nbytes = sum(each.nbytes for each in (*self.gate, *self.up, *self.down))
 
     def __call__(self, x_TH: np.ndarray, chosen_Tk: np.ndarray, weights_Tk: np.ndarray, activation: str = "silu") -> np.ndarray:
         """float32 [T, H]; `chosen_Tk` are expert numbers (int64), `weights_Tk` their float32 weights."""
         activate = _activation(activation)
-        x_TH = np.ascontiguousarray(x_TH, np.float32)
-        out = np.zeros((len(x_TH), self.down[0].shape[0]), np.float32)
-        for expert in np.unique(chosen_Tk):
-            token, place = np.nonzero(chosen_Tk == expert)
-            x = x_TH[token]
-            y = self.down[expert](activate(self.gate[expert](x)) * self.up[expert](x))
-            out[token] += weights_Tk[token, place][:, None] * y
+        x_TH, chosen_Tk = np.ascontiguousarray(x_TH, np.float32), np.asarray(chosen_Tk, np.int64)
+        _require_width(x_TH, self.hidden)
+        _require_chosen(chosen_Tk, len(x_TH), len(self.gate))
+        out = np.zeros((len(x_TH), self.hidden), np.float32)
+        chosen = chosen_Tk.reshape(-1)
+        order = np.argsort(chosen, kind="stable")  # pairs of token and place, expert by expert
+        experts, counts = np.unique(chosen, return_counts=True)
+        ends = np.cumsum(counts)
+        few = counts <= FEW
+        pairs = [order[end - count : end] for end, count in zip(ends, counts)]
+        for each in _batches([(e, p) for e, p, is_few in zip(experts, pairs, few) if is_few]):
+            taken = np.concatenate([p for _, p in each])
+            y = self._few(x_TH[taken // chosen_Tk.shape[1]], [int(e) for e, _ in each], np.array([len(p) for _, p in each]), activate)
+            _add(out, taken, y, weights_Tk)
+        for e, p in ((int(e), p) for e, p, is_few in zip(experts, pairs, few) if not is_few):
+            x = x_TH[p // chosen_Tk.shape[1]]
+            _add(out, p, self.down[e](activate(self.gate[e](x)) * self.up[e](x)), weights_Tk)
         return out
+
+    def _few(self, x_PH: np.ndarray, experts: list[int], counts: np.ndarray, activate) -> np.ndarray:
+        """Rows of x for one expert after the other, `counts` for each: all gates and ups in one step, then all downs."""
+        first = np.cumsum(counts) - counts
+        both, y = np.empty((len(x_PH), 2 * self.inter), np.float32), np.empty_like(x_PH)
+        self._stacked([self._gate_up(e) for e in experts], first, counts, x_PH, both)
+        hidden = activate(both[:, : self.inter])
+        hidden *= both[:, self.inter :]
+        self._stacked([self.down[e].table for e in experts], first, counts, hidden, y)
+        return y
+
+    def _gate_up(self, expert: int) -> table.Table:
+        """Gate and up of one expert as one matrix, up below gate."""
+        if expert not in self._pairs:
+            below = [(row + self.inter, col, q) for row, col, q in self.up[expert].parts]
+            self._pairs[expert] = table.Table(table.make_jobs([*self.gate[expert].parts, *below]))
+        return self._pairs[expert]
+
+    def _stacked(self, tables: list[table.Table], first: np.ndarray, counts: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+        """out = x @ W.T for the rows of x of each expert; all in one call per thread."""
+        joined, sizes = table.Table.join(tables), [len(each.jobs) for each in tables]
+        vectors = table.Vectors(x, joined.scaled)
+        work(joined.aimed(vectors, out, np.repeat(first, sizes), np.repeat(counts, sizes)), self.reads)
+
+
+def _batches(pairs: list) -> Iterator[list]:
+    """Experts with their pairs, in lots of at most LOT pairs."""
+    lot, size = [], 0
+    for expert, taken in pairs:
+        if lot and size + len(taken) > LOT:
+            yield lot
+            lot, size = [], 0
+        lot.append((expert, taken))
+        size += len(taken)
+    if lot:
+        yield lot
+
+
+def _add(out: np.ndarray, pairs: np.ndarray, y: np.ndarray, weights_Tk: np.ndarray) -> None:
+    """Add the results of pairs of token and place to the tokens, each times its weight, in the order of the pairs."""
+    tokens, places = np.divmod(pairs, weights_Tk.shape[1])
+    if len(out) == 1:
+        out[0] += weights_Tk[0, places] @ y
+        return
+    y *= weights_Tk[tokens, places][:, None]
+    for token, row in zip(tokens, y):
+        out[token] += row
 
 
 def silu(x: np.ndarray) -> np.ndarray:
     """x * sigmoid(x), float32; an exp that overflows gives the right 0."""
     with np.errstate(over="ignore"):
-        return x / (1 + np.exp(-x))
+        y = np.exp(-x)
+    y += 1
+    return np.divide(x, y, out=y)
 
 
 ACTIVATIONS = {"silu": silu}
@@ -141,10 +202,25 @@ def _require_tiling(parts: Sequence[Part], shape: tuple[int, int]) -> None:
                                "not 1", "matrix", "the layout of this checkpoint does not give this weight once")
 
 
+def _require_width(x: np.ndarray, width: int) -> None:
+    if x.ndim != 2 or x.shape[1] != width:
+        raise WeighbridgeError("width", f"the vectors are {list(x.shape)}, the matrix takes [T, {width}]", "matrix", "the shapes of this model do not fit together")
+
+
+def _dense_rows(out: np.ndarray) -> bool:
+    return out.dtype == np.float32 and out.strides[1] == 4 and out.strides[0] % 4 == 0
+
+
 def _require_rows(ids: np.ndarray, rows: int) -> None:
     if len(ids) and not (0 <= ids.min() and ids.max() < rows):
         wrong = int(ids[(ids < 0) | (ids >= rows)][0])
         raise WeighbridgeError("token", f"the token {wrong} is not one of {rows}", "embedding", "use the tokenizer of this checkpoint")
+
+
+def _require_chosen(chosen: np.ndarray, tokens: int, experts: int) -> None:
+    if chosen.ndim != 2 or len(chosen) != tokens or (chosen.size and not (0 <= chosen.min() and chosen.max() < experts)):
+        raise WeighbridgeError("experts", f"{list(chosen.shape)} chosen experts from {chosen.min(initial=0)} to {chosen.max(initial=0)} for {tokens} tokens; "
+                               f"there are experts 0 to {experts - 1}", "router", "the router and the experts of this layer do not belong together")
 
 
 def _require_experts(gate: Sequence[Linear], up: Sequence[Linear], down: Sequence[Linear]) -> None:

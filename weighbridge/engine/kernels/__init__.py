@@ -12,15 +12,18 @@ Two families as in `encoding.kernels`: `portable` and `vector`; the same variabl
 
 import hashlib
 import importlib
+import os
 import threading
 from functools import cache
 from pathlib import Path
 
-from weighbridge.encoding.kernels import FAMILIES, family, vector_is_possible
+from weighbridge.encoding.kernels import FAMILIES, vector_is_possible
+from weighbridge.encoding.kernels import family as choose_family
 
 STORY = {"multiply": "multiply", "prepare": "multiply"}
 __all__ = ["FAMILIES", "STORY", "family", "load", "vector_is_possible"]
 
+_chosen = cache(lambda wanted: choose_family())  # asking the CPU takes longer than a small matrix
 _loaded = {}
 _loading = threading.Lock()
 
@@ -34,9 +37,16 @@ def _digest() -> str:
     return digest.hexdigest()[:12]
 
 
+def family() -> str:
+    """The family that this process uses now."""
+    return _chosen(os.environ.get("WEIGHBRIDGE_KERNELS"))
+
+
 def load(name: str, from_family: str | None = None):
     """One kernel by name, of the family of this process or of the named one."""
     key = from_family or family(), name
+    if key in _loaded:
+        return _loaded[key]
     with _loading:
         if key not in _loaded:
             from weighbridge.encoding.kernels.memory import compiled

@@ -4,6 +4,9 @@ Jobs that add to the same rows of the result stand together; such a *band* is cu
 a thread takes the next task of the table by an atomic count. A task does all jobs of its band one after the other, so
 the sum of a row has one order, whichever thread does it.
 
+FP8 codes take a vector as `prepare` made it: X scaled, and DEALT the same with every 32 elements in the order 0, 4, 8 ... 28,
+1, 5 ... 31. DEALT is 0 where the rectangle does not begin at such a group, or where a step of codes has two scales.
+
 Element (i, j) of the rectangle [R, C], in logical axes, is at CODES + itemsize * (i * LD + j), or (i + j * LD) if it
 is TURNED. Its scale is at SCALE + 4 * ((R0 + i) // BR * SCALE_ROW + (C0 + j) // BC * SCALE_COL).
 """
@@ -14,13 +17,16 @@ from numba.extending import intrinsic
 
 from weighbridge.encoding.kernels.memory import inner, load_f32, load_u8, loader
 
-NAMES = ("KIND", "TURNED", "CODES", "LD", "R", "C", "SCALE", "SCALE_ROW", "SCALE_COL", "R0", "C0", "BR", "BC", "X", "X_LD", "POWERS", "Y", "Y_LD", "T",
-         "JOBS", "TASKS", "STEP")
+NAMES = ("KIND", "TURNED", "CODES", "LD", "R", "C", "SCALE", "SCALE_ROW", "SCALE_COL", "R0", "C0", "BR", "BC", "X", "X_LD", "DEALT", "POWERS", "Y", "Y_LD",
+         "T", "JOBS", "TASKS", "STEP")
 FIELDS = len(NAMES)
-(KIND, TURNED, CODES, LD, R, C, SCALE, SCALE_ROW, SCALE_COL, R0, C0, BR, BC, X, X_LD, POWERS, Y, Y_LD, T, JOBS, TASKS, STEP) = range(FIELDS)
+(KIND, TURNED, CODES, LD, R, C, SCALE, SCALE_ROW, SCALE_COL, R0, C0, BR, BC, X, X_LD, DEALT, POWERS, Y, Y_LD, T, JOBS, TASKS,
+ STEP) = range(FIELDS)
 F8, BF16, F32 = range(3)  # KIND
+LONGEST = 2048  # rows of one task
+F8_STEP = 128  # codes that the vector kernel takes at once
 MOST = 8  # vectors of one job
-LONGEST = 4096  # rows of one task
+WIDEST = 1 << 17  # columns for which it keeps a factor per step
 LOWEST, HIGHEST = 2.0**-60, 2.0**60  # between them a scale keeps all sums far from the ends of float32
 
 load_i64 = loader(types.int64, ir.IntType(64))

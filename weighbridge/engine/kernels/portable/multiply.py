@@ -27,8 +27,8 @@ def power(exponent):
     return f32_of_bits(np.uint32(np.uint32(exponent + 127) << 23))
 
 
-@kernel(SIGNATURE)
-def prepare(x, T, K, scaled, powers):
+@kernel("void(int64, int64, int64, int64, int64, int64)")
+def prepare(x, T, K, scaled, dealt, powers):
     for t in range(T):
         row, top = x + 4 * t * K, np.uint32(0)
         for j in range(K):
@@ -36,10 +36,20 @@ def prepare(x, T, K, scaled, powers):
         exponent = np.int64(top >> 23) - 127
         if top == 0 or exponent == 128:  # nothing, or something infinite: any power does
             exponent = 0
-        first, second = power(60), power(-exponent) if exponent > -127 else power(126)
+        down = power(-exponent) if exponent > -127 else power(126)
         for j in range(K):
-            store_f32(scaled, t * K + j, load_f32(row, j) * second * first)
-        store_f32(powers, t, np.float32(1.0) / second)
+            store_f32(scaled, t * K + j, load_f32(row, j) * down * TWO_60)
+        deal(scaled + 4 * t * K, K, dealt + 4 * t * K)
+        store_f32(powers, t, np.float32(1.0) / down)
+
+
+@inner
+def deal(src, n, dst):
+    """Every whole 32 elements by fours: all first ones, all second ones, and so on."""
+    for start in range(0, n - 31, 32):
+        for k in range(4):
+            for j in range(8):
+                store_f32(dst, start + 8 * k + j, load_f32(src, start + 4 * j + k))
 
 
 @summing

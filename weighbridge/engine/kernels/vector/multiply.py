@@ -4,168 +4,240 @@ import numpy as np
 
 from weighbridge.encoding.kernels.memory import inner, kernel, load_f32, store_f32
 
-from ..jobs import (BC, BF16, BR, C0, CODES, F8, JOBS, KIND, LD, LONGEST, R0, SCALE, SCALE_COL, SCALE_ROW, STEP, TURNED, X, X_LD, C, R, T, careful_row,
-                    claim, field, seek, usual)
+from ..jobs import (BC, BF16, BR, C0, CODES, DEALT, F8, F8_STEP, JOBS, KIND, LD, LONGEST, MOST, R0, SCALE, SCALE_COL, SCALE_ROW, STEP, TURNED, WIDEST, X, X_LD, C, R, T,
+                    careful_row, claim, field, seek, usual)
 from ..portable.multiply import (SIGNATURE, TWO_60, add, clear_sums, dot_bf16, dot_f8, dot_f32, finish_f8, largest, prepare, spread_f8, strip,
                                  strip_f8)
-from .steps import (BF16_STEP, F8_STEP, F32_STEP, GROUP, TURN_STEP, bf16_dot_1, bf16_dot_4, clear, clear_seen, f8_dot_1, f8_dot_4, f32_dot_1, f32_dot_4,
-                    largest_seen, total_of, turn_step)
+from .steps import (BF16_STEP, F32_STEP, GROUP, TURN_ROWS, TURN_STEP, bf16_row_1, bf16_row_2, bf16_row_4, clear_seen, f8_row_1, f8_row_2, f8_row_4,
+                    f8_row_in_order, f32_row_1, f32_row_2, f32_row_4, largest_seen, store_eight, turn_step)
 
 __all__ = ["multiply", "prepare"]
+FACTORS = 4 * WIDEST // F8_STEP  # bytes of a float32 for every step of a row; behind them 32 bytes for sums, or for codes seen
 
 
 @inner
-def run_f8(src, n, x, x_ld, group, scale, totals, tails, seen):
-    """A run of codes under one scale; returns the largest code of its end, doubled."""
-    factor, whole = scale * TWO_60, n - n % F8_STEP
-    if group == GROUP:
-        for j in range(0, whole, F8_STEP):
-            f8_dot_4(src + j, x + 4 * j, x_ld, factor, totals, seen)
-    else:
-        for j in range(0, whole, F8_STEP):
-            f8_dot_1(src + j, x + 4 * j, x_ld, factor, totals, seen)
-    if whole == n:
-        return np.uint8(0)
-    for t in range(group):
-        store_f32(tails, t, load_f32(tails, t) + dot_f8(src + whole, n - whole, x + 4 * (t * x_ld + whole)) * factor)
-    return largest(src + whole, n - whole)
-
-
-@inner
-def row_f8(jobs, job, i, x, x_ld, group, totals, tails, seen, limit):
-    """Row i times `group` vectors into totals and tails; False if it must be done again."""
-    n, wide, scale_col = field(jobs, job, C), field(jobs, job, BC), field(jobs, job, SCALE_COL)
-    src, c0 = field(jobs, job, CODES) + i * field(jobs, job, LD), field(jobs, job, C0)
+def make_factors(jobs, job, i, factors):
+    """The factor of every step of row i; False if one is unusual."""
+    n, wide, scale_col, c0 = field(jobs, job, C), field(jobs, job, BC), field(jobs, job, SCALE_COL), field(jobs, job, C0)
     scales = field(jobs, job, SCALE) + 4 * ((field(jobs, job, R0) + i) // field(jobs, job, BR) * field(jobs, job, SCALE_ROW))
-    clear_seen(seen)
-    block, j, top = c0 // wide, 0, np.uint8(0)
-    while j < n:
-        size, scale = min(n, (block + 1) * wide - c0) - j, load_f32(scales, block * scale_col)
-        if not usual(scale):
-            return False
-        top = max(top, run_f8(src + j, size, x + 4 * j, x_ld, group, scale, totals, tails, seen))
-        j += size
-        block += 1
-    return max(top, largest_seen(seen)) < limit
+    block = c0 // wide
+    end, plain = (block + 1) * wide - c0, True
+    for k in range((n + F8_STEP - 1) // F8_STEP):
+        if F8_STEP * k >= end:
+            block, end = block + 1, end + wide
+        scale = load_f32(scales, block * scale_col)
+        plain = plain and usual(scale)
+        store_f32(factors, k, scale * TWO_60)
+    return plain
 
 
 @inner
-def row_bf16(src, n, x, x_ld, group, totals, tails):
-    whole = n - n % BF16_STEP
-    if group == GROUP:
-        for j in range(0, whole, BF16_STEP):
-            bf16_dot_4(src + 2 * j, x + 4 * j, x_ld, totals)
+def row_f8(src, n, x, dealt, x_ld, group, factors, sums):
+    """One row times `group` vectors into sums; returns the largest code, doubled."""
+    steps = n // F8_STEP
+    if group == 4:
+        top = f8_row_4(src, steps, dealt, x_ld, factors, sums)
+    elif group == 2:
+        top = f8_row_2(src, steps, dealt, x_ld, factors, sums)
     else:
-        for j in range(0, whole, BF16_STEP):
-            bf16_dot_1(src + 2 * j, x + 4 * j, x_ld, totals)
+        top = f8_row_1(src, steps, dealt, x_ld, factors, sums)
+    whole = F8_STEP * steps
     if whole < n:
         for t in range(group):
-            store_f32(tails, t, dot_bf16(src + 2 * whole, n - whole, x + 4 * (t * x_ld + whole)))
-
-
-@inner
-def row_f32(src, n, x, x_ld, group, totals, tails):
-    whole = n - n % F32_STEP
-    if group == GROUP:
-        for j in range(0, whole, F32_STEP):
-            f32_dot_4(src + 4 * j, x + 4 * j, x_ld, totals)
-    else:
-        for j in range(0, whole, F32_STEP):
-            f32_dot_1(src + 4 * j, x + 4 * j, x_ld, totals)
-    if whole < n:
-        for t in range(group):
-            store_f32(tails, t, dot_f32(src + 4 * whole, n - whole, x + 4 * (t * x_ld + whole)))
-
-
-@inner
-def row(jobs, job, i, first, start, group, values, limit, totals):
-    """Row i times the vectors from `start` on."""
-    tails, seen, kind = totals + 32 * GROUP, totals + 64 * GROUP, field(jobs, job, KIND)
-    x_ld = field(jobs, job, X_LD)
-    x, plain = field(jobs, job, X) + 4 * start * x_ld, True
-    clear(totals)
-    clear(tails)
-    if kind == F8:
-        plain = row_f8(jobs, job, i, x, x_ld, group, totals, tails, seen, limit)
-    elif kind == BF16:
-        row_bf16(field(jobs, job, CODES) + 2 * i * field(jobs, job, LD), field(jobs, job, C), x, x_ld, group, totals, tails)
-    else:
-        row_f32(field(jobs, job, CODES) + 4 * i * field(jobs, job, LD), field(jobs, job, C), x, x_ld, group, totals, tails)
-    for t in range(group):
-        total = total_of(totals + 32 * t) + load_f32(tails, t)
-        if not plain:
-            total = np.float32(careful_row(jobs, job, i, x + 4 * t * x_ld, values))
-        add(jobs, job, start + t, i, total, first)
-
-
-@inner
-def four_rows(src, ld, n, first, second, third, fourth, sums, seen):
-    """sums += four stored rows, each times its factor; returns the largest code of their ends, doubled."""
-    whole, top = n - n % TURN_STEP, np.uint8(0)
-    for i in range(0, whole, TURN_STEP):
-        turn_step(src + i, ld, first, second, third, fourth, sums + 4 * i, seen)
-    if whole < n:
-        for k in range(4):
-            row = src + k * ld + whole
-            factor = first if k == 0 else second if k == 1 else third if k == 2 else fourth
-            top = max(top, largest(row, n - whole))
-            spread_f8(row, n - whole, factor, sums + 4 * whole)
+            rest = dot_f8(src + whole, n - whole, x + 4 * (t * x_ld + whole)) * load_f32(factors, steps)
+            store_f32(sums, t, load_f32(sums, t) + rest)
+        top = max(top, largest(src + whole, n - whole))
     return top
 
 
 @inner
-def turned_f8(jobs, job, lo, hi, x, limit, sums, seen):
-    """As portable's strip_f8, four stored rows at a time."""
-    src, ld, n = field(jobs, job, CODES), field(jobs, job, LD), field(jobs, job, C)
-    scale, scale_row, scale_col = field(jobs, job, SCALE), field(jobs, job, SCALE_ROW), field(jobs, job, SCALE_COL)
-    r0, high, c0, wide = field(jobs, job, R0), field(jobs, job, BR), field(jobs, job, C0), field(jobs, job, BC)
-    clear_seen(seen)
-    whole = n - n % 4
-    for j in range(0, whole, 4):
-        a, b = scale + 4 * ((c0 + j) // wide * scale_col), scale + 4 * ((c0 + j + 1) // wide * scale_col)
-        c, d = scale + 4 * ((c0 + j + 2) // wide * scale_col), scale + 4 * ((c0 + j + 3) // wide * scale_col)
-        block, i, top = (r0 + lo) // high, lo, np.uint8(0)
-        while i < hi:
-            size = min(hi, (block + 1) * high - r0) - i
-            s, t, u, v = (load_f32(a, block * scale_row), load_f32(b, block * scale_row), load_f32(c, block * scale_row),
-                          load_f32(d, block * scale_row))
-            if not (usual(s) and usual(t) and usual(u) and usual(v)):
-                return False
-            s, t, u, v = s * load_f32(x, j), t * load_f32(x, j + 1), u * load_f32(x, j + 2), v * load_f32(x, j + 3)
-            top = max(top, four_rows(src + j * ld + i, ld, size, s, t, u, v, sums + 4 * (i - lo), seen))
-            i += size
-            block += 1
-        if top >= limit:
+def uneven_row(jobs, job, i, x, factors, sums, limit):
+    """Row i times one vector, run by run of one scale; False if it must be done again."""
+    n, wide, scale_col = field(jobs, job, C), field(jobs, job, BC), field(jobs, job, SCALE_COL)
+    src, c0 = field(jobs, job, CODES) + i * field(jobs, job, LD), field(jobs, job, C0)
+    scales = field(jobs, job, SCALE) + 4 * ((field(jobs, job, R0) + i) // field(jobs, job, BR) * field(jobs, job, SCALE_ROW))
+    block, j, top, total = c0 // wide, 0, np.uint8(0), np.float32(0)
+    while j < n:
+        stop, scale = min(n, (block + 1) * wide - c0), load_f32(scales, block * scale_col)
+        if not usual(scale):
             return False
-    return largest_seen(seen) < limit and strip_f8(jobs, job, lo, hi, whole, n, x, limit, sums)
+        while j + F8_STEP <= stop:
+            store_f32(factors, 0, scale * TWO_60)
+            top = max(top, f8_row_in_order(src + j, 1, x + 4 * j, 0, factors, sums))
+            total += load_f32(sums, 0)
+            j += F8_STEP
+        if j < stop:
+            total += dot_f8(src + j, stop - j, x + 4 * j) * (scale * TWO_60)
+            top = max(top, largest(src + j, stop - j))
+        j = stop
+        block += 1
+    store_f32(sums, 0, total)
+    return top < limit
 
 
 @inner
-def piece(jobs, job, lo, hi, first, values, limit, sums, totals):
+def row_bf16(src, n, x, x_ld, group, sums):
+    steps = n // BF16_STEP
+    if group == 4:
+        bf16_row_4(src, steps, x, x_ld, sums)
+    elif group == 2:
+        bf16_row_2(src, steps, x, x_ld, sums)
+    else:
+        bf16_row_1(src, steps, x, x_ld, sums)
+    whole = BF16_STEP * steps
+    if whole < n:
+        for t in range(group):
+            store_f32(sums, t, load_f32(sums, t) + dot_bf16(src + 2 * whole, n - whole, x + 4 * (t * x_ld + whole)))
+
+
+@inner
+def row_f32(src, n, x, x_ld, group, sums):
+    steps = n // F32_STEP
+    if group == 4:
+        f32_row_4(src, steps, x, x_ld, sums)
+    elif group == 2:
+        f32_row_2(src, steps, x, x_ld, sums)
+    else:
+        f32_row_1(src, steps, x, x_ld, sums)
+    whole = F32_STEP * steps
+    if whole < n:
+        for t in range(group):
+            store_f32(sums, t, load_f32(sums, t) + dot_f32(src + 4 * whole, n - whole, x + 4 * (t * x_ld + whole)))
+
+
+@inner
+def row(jobs, job, i, first, start, group, plain, values, limit, memory):
+    """Row i times `group` vectors from `start` on. `plain` tells whether the factors of the row are of use."""
+    factors, sums = memory, memory + FACTORS
+    kind, x_ld, n = field(jobs, job, KIND), field(jobs, job, X_LD), field(jobs, job, C)
+    x, dealt = field(jobs, job, X) + 4 * start * x_ld, field(jobs, job, DEALT)
+    src = field(jobs, job, CODES) + i * field(jobs, job, LD) * (1 if kind == F8 else 2 if kind == BF16 else 4)
+    if kind == BF16:
+        row_bf16(src, n, x, x_ld, group, sums)
+    elif kind != F8:
+        row_f32(src, n, x, x_ld, group, sums)
+    elif dealt == 0:
+        plain = uneven_row(jobs, job, i, x, factors, sums, limit)
+    elif plain:
+        plain = row_f8(src, n, x, dealt + 4 * start * x_ld, x_ld, group, factors, sums) < limit
+    for t in range(group):
+        total = load_f32(sums, t) if plain else np.float32(careful_row(jobs, job, i, x + 4 * t * x_ld, values))
+        add(jobs, job, start + t, i, total, first)
+
+
+@inner
+def rows(jobs, job, lo, hi, first, values, limit, memory):
+    """Rows lo to hi of a rectangle that is not turned."""
+    vectors, even = field(jobs, job, T), field(jobs, job, KIND) == F8 and field(jobs, job, DEALT) != 0
+    most = 1 if field(jobs, job, KIND) == F8 and not even else GROUP
+    made, plain = np.int64(-1), True
+    for i in range(lo, hi):
+        if even and made != (field(jobs, job, R0) + i) // field(jobs, job, BR):
+            made, plain = (field(jobs, job, R0) + i) // field(jobs, job, BR), make_factors(jobs, job, i, memory)
+        t = 0
+        while t < vectors:
+            group = min(most, 4 if vectors - t >= 4 else 2 if vectors - t >= 2 else 1)
+            row(jobs, job, i, first, t, group, plain, values, limit, memory)
+            t += group
+
+
+@inner
+def make_turned_factors(jobs, job, j, block, x, factors):
+    """TURN_ROWS factors, eight times each, of stored rows from j on in one column of blocks; False if one is unusual."""
+    wide, scale_col, c0 = field(jobs, job, BC), field(jobs, job, SCALE_COL), field(jobs, job, C0) + j
+    scales = field(jobs, job, SCALE) + 4 * block * field(jobs, job, SCALE_ROW)
+    first, one = c0 // wide, c0 // wide == (c0 + TURN_ROWS - 1) // wide
+    scale = load_f32(scales, first * scale_col)
+    plain = usual(scale)
+    for k in range(TURN_ROWS):
+        if not one:
+            scale = load_f32(scales, (c0 + k) // wide * scale_col)
+            plain = plain and usual(scale)
+        store_eight(factors + 32 * k, scale * load_f32(x, j + k))
+    return plain
+
+
+@inner
+def turned_group(jobs, job, lo, hi, j, x, sums, memory):
+    """Add TURN_ROWS stored rows from j on to the sums of rows lo to hi; returns the largest code of uneven ends, doubled, 255 for a bad scale."""
+    src, ld, factors, seen = field(jobs, job, CODES) + j * field(jobs, job, LD), field(jobs, job, LD), memory, memory + FACTORS
+    r0, high = field(jobs, job, R0), field(jobs, job, BR)
+    block, i, top = (r0 + lo) // high, lo, np.uint8(0)
+    while i < hi:
+        stop = min(hi, (block + 1) * high - r0)
+        if not make_turned_factors(jobs, job, j, block, x, factors):
+            return np.uint8(255)
+        while i + TURN_STEP <= stop:
+            turn_step(src + i, ld, factors, sums + 4 * (i - lo), seen)
+            i += TURN_STEP
+        if i < stop:
+            for k in range(TURN_ROWS):
+                top = max(top, largest(src + k * ld + i, stop - i))
+                spread_f8(src + k * ld + i, stop - i, load_f32(factors, 8 * k), sums + 4 * (i - lo))
+        i = stop
+        block += 1
+    return top
+
+
+@inner
+def undeal(sums, lo, hi, r0, high):
+    """Bring the sums that `turn_step` made into their order."""
+    swap = np.empty(32, np.float32)
+    i = lo
+    while i < hi:
+        stop = min(hi, ((r0 + i) // high + 1) * high - r0)
+        while i + TURN_STEP <= stop:
+            for start in range(i - lo, i - lo + TURN_STEP, 32):
+                for k in range(32):
+                    swap[k] = load_f32(sums, start + k % 4 * 8 + k // 4)
+                for k in range(32):
+                    store_f32(sums, start + k, swap[k])
+            i += TURN_STEP
+        i = stop
+
+
+@inner
+def turned_f8(jobs, job, lo, hi, limit, sums, memory):
+    """As portable's strip_f8 for all vectors of the job, TURN_ROWS stored rows at a time."""
+    n, vectors, x, x_ld = field(jobs, job, C), field(jobs, job, T), field(jobs, job, X), field(jobs, job, X_LD)
+    whole, seen = n - n % TURN_ROWS, memory + FACTORS
+    clear_seen(seen)
+    for j in range(0, whole, TURN_ROWS):
+        for t in range(vectors):
+            if turned_group(jobs, job, lo, hi, j, x + 4 * t * x_ld, sums + 4 * t * LONGEST, memory) >= limit:
+                return False
+    if largest_seen(seen) >= limit:
+        return False
+    for t in range(vectors):
+        undeal(sums + 4 * t * LONGEST, lo, hi, field(jobs, job, R0), field(jobs, job, BR))
+        if not strip_f8(jobs, job, lo, hi, whole, n, x + 4 * t * x_ld, limit, sums + 4 * t * LONGEST):
+            return False
+    return True
+
+
+@inner
+def piece(jobs, job, lo, hi, first, values, limit, sums, memory):
     """Rows lo to hi of one job."""
     vectors, x, x_ld = field(jobs, job, T), field(jobs, job, X), field(jobs, job, X_LD)
     if field(jobs, job, TURNED):
         for t in range(vectors):
-            clear_sums(sums, hi - lo)
+            clear_sums(sums + 4 * t * LONGEST, hi - lo)
+        plain = field(jobs, job, KIND) != F8 or turned_f8(jobs, job, lo, hi, limit, sums, memory)
+        for t in range(vectors):
+            own, vector = sums + 4 * t * LONGEST, x + 4 * t * x_ld
             if field(jobs, job, KIND) == F8:
-                plain = turned_f8(jobs, job, lo, hi, x + 4 * t * x_ld, limit, sums, totals)
-                finish_f8(jobs, job, lo, hi, x + 4 * t * x_ld, plain, values, sums)
+                finish_f8(jobs, job, lo, hi, vector, plain, values, own)
             else:
-                strip(jobs, job, lo, hi, x + 4 * t * x_ld, sums)
+                strip(jobs, job, lo, hi, vector, own)
             for i in range(lo, hi):
-                add(jobs, job, t, i, load_f32(sums, i - lo), first)
-        return
-    for i in range(lo, hi):
-        t = 0
-        while t < vectors:
-            group = GROUP if vectors - t >= GROUP else 1
-            row(jobs, job, i, first, t, group, values, limit, totals)
-            t += group
+                add(jobs, job, t, i, load_f32(own, i - lo), first)
+    else:
+        rows(jobs, job, lo, hi, first, values, limit, memory)
 
 
 @kernel(SIGNATURE)
 def multiply(jobs, count, counter, values, limit):
-    sums, totals = np.empty(LONGEST, np.float32), np.empty(96 * GROUP, np.uint8)
+    sums, memory = np.empty(MOST * LONGEST, np.float32), np.empty(FACTORS + 32, np.uint8)
     band, before = 0, 0
     while True:
         task = claim(counter)
@@ -175,5 +247,5 @@ def multiply(jobs, count, counter, values, limit):
         lo = (task - before) * field(jobs, band, STEP)
         hi = min(field(jobs, band, R), lo + field(jobs, band, STEP))
         for job in range(band, band + field(jobs, band, JOBS)):
-            piece(jobs, job, lo, hi, job == band, values, limit, sums.ctypes.data, totals.ctypes.data)
-    sums[0], totals[0] = 0, 0  # numba frees an array after its last mention
+            piece(jobs, job, lo, hi, job == band, values, limit, sums.ctypes.data, memory.ctypes.data)
+    sums[0], memory[0] = 0, 0  # numba frees an array after its last mention

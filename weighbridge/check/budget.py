@@ -1,0 +1,124 @@
+"""Bytes of one rank: its share of the weights, and its key/value cache; and the degrees at which both fit a device.
+
+What is counted is what headers and settings say. Activations, graphs and the runtime itself are not: nobody can read them from files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from weighbridge.check import cuts
+from weighbridge.check.case import Case
+from weighbridge.check.settings import Settings, Target
+from weighbridge.runtimes import neuron as reader
+
+LARGEST = cuts.LARGEST
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """Bytes of one rank. `attention`, `experts` and `rest` (dense layers, embedding, head, norms, router, towers) are weights."""
+
+    attention: int
+    experts: int
+    rest: int
+    cache: int
+
+    @property
+    def weights(self) -> int:
+        return self.attention + self.experts + self.rest
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.cache
+
+
+def of_rank(case: Case, settings: Settings, target: Target, degrees: cuts.Degrees | None = None) -> Bytes:
+    """What the fullest rank holds. Readers without tensor parallelism hold everything."""
+    d = degrees or cuts.degrees(settings, target)
+    found = {"attention": 0, "experts": 0, "rest": 0}
+    counted = 0
+    pipeline = settings.pp or 1
+    for part in cuts.parts(case):
+        counted += part.bytes
+        share = _share(case, part, d)
+        found[part.group if part.group in found else "rest"] += -(-share // (pipeline if _layered(part) else 1))
+    found["rest"] += max(0, case.survey.total.bytes - counted)  # norms, biases, helpers: whole on every rank
+    return Bytes(found["attention"], found["experts"], found["rest"], cache_bytes(case, settings, d))
+
+
+def _share(case: Case, part: cuts.Part, d: cuts.Degrees) -> int:
+    leaf = part.role.partition(".")[2]
+    if part.group == "experts":
+        experts = case.sizes.experts or 1
+        dealt = -(-experts // d.moe_ep) if d.moe_ep > 1 else experts
+        return -(-part.bytes * dealt // (experts * d.moe_tp))
+    if part.group in ("embedding", "lm_head"):
+        return -(-part.bytes // d.tp)  # cut along the vocabulary (vLLM, SGLang) or the width (NxD)
+    if leaf in cuts.CUT_AXIS:
+        return -(-part.bytes // cuts.ways(part, case.sizes, d))
+    return -(-part.bytes // d.attention) if part.role == "attention.qkv" else part.bytes
+
+
+def _layered(part: cuts.Part) -> bool:
+    return ".layers." in f".{part.name}" or ".blocks." in f".{part.name}"
+
+
+def value_bytes(settings: Settings) -> int:
+    """Bytes of one cached value."""
+    fp8 = settings.kv_cache_dtype.lower().startswith(("fp8", "f8", "int8")) or settings.neuron.get("kv_cache_quant") is True
+    return 1 if fp8 else 2
+
+
+def cache_bytes(case: Case, settings: Settings, d: cuts.Degrees) -> int:
+    """Key/value cache of `batch` sequences of `context` tokens. Key/value heads fewer than ranks are repeated; latent attention is held whole."""
+    sizes = case.sizes
+    tokens = (settings.context or sizes.context) * max(1, settings.batch)
+    if not sizes.layers or not tokens:
+        return 0
+    if sizes.kv_lora:
+        each = sizes.kv_lora + sizes.rope_dim
+    else:
+        each = -(-(sizes.kv_heads or sizes.heads) // d.attention) * (sizes.head_dim + sizes.v_head_dim)
+    total = sum(min(tokens, window * max(1, settings.batch)) if window else tokens for window in _windows(case))
+    return each * total * value_bytes(settings) // (settings.pp or 1)
+
+
+def _windows(case: Case) -> Iterator[int]:
+    """For each layer the tokens that it keeps: 0 for all. Linear attention keeps a state of fixed size, which is not counted."""
+    kinds, window = case.text_config.get("layer_types"), case.text_config.get("sliding_window")
+    window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else 0
+    if not isinstance(kinds, list) or len(kinds) != case.sizes.layers:
+        kinds = ["full_attention"] * min(case.sizes.layers, 4096)
+    for kind in kinds:
+        if kind == "linear_attention":
+            continue
+        yield window if kind in ("sliding_attention", "chunked_attention") else 0
+
+
+def fitting(case: Case, settings: Settings, target: Target, memory: int) -> list[tuple[int, int]]:
+    """All (TP, EP) up to 64 ranks that this reader can cut, and at which weights and cache fit `memory`. EP 1 deals no experts out."""
+    good = []
+    for tp in range(1, LARGEST + 1):
+        if not cuts.heads_fit(case.sizes, tp):
+            continue
+        for d in _degrees(case, target, tp):
+            faults = cuts.faults(case, d, ("attention", "mlp", "experts", "shared_experts"))
+            packed = cuts.faults(case, d, ("attention", "mlp", "experts", "shared_experts"), packed=True)
+            if not faults and not packed and of_rank(case, settings, target, d).total <= memory:
+                good.append((tp, d.moe_ep))
+    return good
+
+
+def _degrees(case: Case, target: Target, tp: int) -> Iterator[cuts.Degrees]:
+    experts = case.sizes.experts
+    if target.runtime == "neuron":
+        sizes = {"heads": case.sizes.heads, "kv_heads": case.sizes.kv_heads, "hidden": case.sizes.hidden, "vocab": case.sizes.vocab,
+                 "experts": experts, "inter": case.sizes.moe_inter if experts else 0}
+        if all(sizes[k] for k in ("heads", "kv_heads", "hidden", "vocab")) and not reader.tp_fits(sizes, tp):
+            return
+    for ep in range(1, tp + 1):
+        dealt = ep == 1 or (experts and (ep == tp if target.runtime == "vllm" else tp % ep == 0 and experts % ep == 0))
+        if dealt:
+            yield cuts.Degrees(tp, tp, 0 if target.runtime == "sglang" and ep == tp else tp, tp // ep, ep)

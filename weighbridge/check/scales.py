@@ -1,0 +1,311 @@
+"""What the bytes of the scales say: least, largest and odd values of every scale tensor.
+
+The files are hostile: sizes come from checked headers, a tensor may be empty, and what a file no longer holds is left out. Scales are
+read with `pread` into one buffer of bounded size, neighbours together; they are not mapped, as mapped pages count as used memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from weighbridge.checkpoint.header import Tensor
+from weighbridge.checkpoint.store import Store
+from weighbridge.errors import WeighbridgeError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from weighbridge.check.case import Case
+    from weighbridge.inspection.survey import Key
+
+GLOBAL = frozenset({"weight_scale_2", "weight_global_scale"})
+INPUT = frozenset({"input_scale", "input_global_scale", "activation_scale", "qscale_act"})
+KV = frozenset({"k_scale", "v_scale", "q_scale", "kv_scale", "output_scale"})
+DTYPES = frozenset({"F32", "BF16", "F16", "F8_E8M0", "F8_E4M3", "U8"})
+# Suffixes whose U8 values are exponents (MXFP8, MXFP4); those of a quantized absmax of bitsandbytes are not.
+EXPONENTS = frozenset({".weight_scale_inv", ".weight_scale", ".scale", "_scales", "_scale_inv", "_scale"})
+CHUNK = 8 << 20  # bytes that are read before they are decoded: 8 MB of bytes become at most 32 MB of floats
+SAMPLE = 64  # tensors that are read from a store elsewhere
+LIMIT = 256 << 20  # bytes; checkpoints in groups of 16 or 32 have scales of many GB, of which each kind is then read in parts
+MISSING = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A scale tensor to be read. `part` is weight, global, input or kv; `key` its name without the layer's number."""
+
+    name: str
+    tensor: Tensor
+    part: str
+    key: str
+    e8m0: bool  # its bytes are exponents
+
+
+class Scales:
+    """Statistics of the scale tensors that were read: arrays with one place for each of `sources`.
+
+    `least` and `largest` are NaN where a value is NaN. `count` is the number of values. `powers` says that every value is a power of
+    two. `total` tensors are in the files; `mode` is "all", "sample" or "none".
+    """
+
+    def __init__(self, mode: str, total: int, sources: list[Source]) -> None:
+        import numpy as np
+
+        self.mode, self.total, self.sources = mode, total, sources
+        size = len(sources)
+        self.count = np.zeros(size, np.int64)
+        self.least = np.full(size, np.nan, np.float32)
+        self.largest = np.full(size, np.nan, np.float32)
+        self.powers = np.zeros(size, bool)
+        self.nan, self.infinite, self.zero, self.negative = (np.zeros(size, np.int64) for _ in range(4))
+        self.places: dict[str, int] = {source.name: place for place, source in enumerate(sources)}
+
+    @property
+    def read(self) -> int:
+        return len(self.sources)
+
+    @cached_property
+    def finite(self) -> np.ndarray:
+        """Tensors with at least one value, and neither NaN nor infinity among them."""
+        return (self.count > 0) & (self.nan == 0) & (self.infinite == 0)
+
+    @cached_property
+    def by_key(self) -> dict[tuple[str, str], list[int]]:
+        """Places by (part, key): the same matrix in all layers, and all experts apart by number."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for place, source in enumerate(self.sources):
+            found.setdefault((source.part, source.key), []).append(place)
+        return found
+
+    def places_of(self, part: str) -> list[int]:
+        return [place for place, source in enumerate(self.sources) if source.part == part]
+
+    def value(self, name: str) -> float | None:
+        """The one value of a tensor that holds one (or equal ones), or None."""
+        place = self.places.get(name, MISSING)
+        if place == MISSING or not self.finite[place] or self.least[place] != self.largest[place]:
+            return None
+        return float(self.least[place])
+
+    @property
+    def told(self) -> str:
+        """How much was read, in words, empty where it is all."""
+        return "" if self.read == self.total else f"{self.read:,} of {self.total:,} scale tensors were read"
+
+
+def read_scales(case: Case) -> Scales:
+    """Read as `case.scale_bytes` says: all, a sample (always for a store elsewhere), or none."""
+    if case.scale_bytes == "none":
+        return Scales("none", 0, [])
+    found = list(sources(case))
+    store = case.checkpoint.store
+    near = all(store.path(file) is not None for file in case.checkpoint.headers)
+    if not near or case.scale_bytes == "sample":
+        chosen, mode = _sample(found, SAMPLE), "sample"
+    elif sum(source.tensor.nbytes for source in found) > LIMIT:
+        chosen, mode = _within(found), "sample"
+    else:
+        chosen, mode = found, "all"
+    chosen = sorted(chosen, key=lambda source: (source.tensor.file, source.tensor.start))
+    scales = Scales(mode, len(found), chosen)
+    for first, last in _chunks(chosen):
+        _read_chunk(store, scales, first, last)
+    return scales
+
+
+def sources(case: Case) -> Iterator[Source]:
+    """Every scale tensor that holds values, in the order of the headers' keys."""
+    tensors = case.checkpoint.tensors
+    for name, key in case.survey.keys.items():
+        part = _part(name, key)
+        if not part:
+            continue
+        exponents = part == "weight" and key.suffix in EXPONENTS
+        for stored in key.names:
+            tensor = tensors[stored]
+            if tensor.dtype in DTYPES and tensor.nbytes and (tensor.dtype != "U8" or exponents):
+                yield Source(stored, tensor, part, name, tensor.dtype in ("F8_E8M0", "U8"))
+
+
+def _part(name: str, key: Key) -> str:
+    leaf = name.rpartition(".")[2]
+    if key.what in ("scale", "orphan"):
+        return "" if leaf in ("absmax", "SCB") else "weight"
+    if key.what == "helper":
+        return "global" if leaf in GLOBAL else "input" if leaf in INPUT else "kv" if leaf in KV else ""
+    return ""
+
+
+def _sample(found: list[Source], most: int) -> list[Source]:
+    """First, middle and last of every key until `most`, the keys in turn."""
+    groups: dict[str, list[Source]] = {}
+    for source in found:
+        groups.setdefault(source.key, []).append(source)
+    chosen: dict[str, Source] = {}
+    for pick in (0.0, 0.5, 1.0):
+        for group in groups.values():
+            if len(chosen) >= most:
+                return list(chosen.values())
+            one = group[int(pick * (len(group) - 1))]
+            chosen.setdefault(one.name, one)
+    return list(chosen.values())
+
+
+def _within(found: list[Source]) -> list[Source]:
+    """All small tensors, and of the others every n-th of each key, so that LIMIT holds."""
+    small = [source for source in found if source.tensor.nbytes <= 4096]
+    if sum(source.tensor.nbytes for source in small) > LIMIT // 2:
+        small = _sample(small, LIMIT // 2 // 4096)
+    left = LIMIT - sum(source.tensor.nbytes for source in small)
+    groups: dict[str, list[Source]] = {}
+    for source in found:
+        if source.tensor.nbytes > 4096:
+            groups.setdefault(source.key, []).append(source)
+    each = left // max(1, len(groups))
+    for group in groups.values():
+        number = min(len(group), each // max(source.tensor.nbytes for source in group))
+        small += [group[i * len(group) // number] for i in range(number)]
+    return small
+
+
+def _chunks(chosen: list[Source]) -> Iterator[tuple[int, int]]:
+    """(first, last) places of runs of one file and one dtype, at most CHUNK bytes each (or one tensor)."""
+    first, size = 0, 0
+    for place, source in enumerate(chosen):
+        before = chosen[first]
+        nbytes = source.tensor.nbytes
+        if place > first and (size + nbytes > CHUNK or source.tensor.file != before.tensor.file or source.tensor.dtype != before.tensor.dtype):
+            yield first, place
+            first, size = place, 0
+        size += nbytes
+    if chosen:
+        yield first, len(chosen)
+
+
+def _read_chunk(store: Store, scales: Scales, first: int, last: int) -> None:
+    import numpy as np
+
+    group = scales.sources[first:last]
+    bounds = np.zeros(len(group) + 1, np.int64)
+    np.cumsum([source.tensor.nbytes for source in group], out=bounds[1:])
+    if bounds[-1] > LIMIT:  # one tensor that nobody would call a scale
+        return
+    buffer = np.empty(int(bounds[-1]), np.uint8)
+    if not _fill(store, group, bounds.tolist(), buffer):
+        return
+    dtype = group[0].tensor.dtype
+    values = _decode(buffer, dtype)
+    _summarize(scales, first, values, bounds // buffer_item(dtype))
+
+
+def _fill(store: Store, group: list[Source], bounds: list[int], buffer: np.ndarray) -> bool:
+    """Read a run of tensors into `buffer`, neighbours in one go. False where the file has become shorter than its header says."""
+    file = group[0].tensor.file
+    path = store.path(file)
+    view = memoryview(buffer)
+    try:
+        handle = os.open(path, os.O_RDONLY) if path is not None else -1
+    except OSError as error:
+        raise WeighbridgeError("io", f"cannot be read: {error.strerror}", str(path)) from error
+    try:
+        for start, low, high in _runs(group, bounds):
+            if handle < 0:
+                raw = store.read(file, start, high - low)
+                view[low : low + len(raw)] = raw
+                if len(raw) != high - low:
+                    return False
+            elif not _pread(handle, view[low:high], start):
+                return False
+    finally:
+        if handle >= 0:
+            os.close(handle)
+    return True
+
+
+def _pread(handle: int, view: memoryview, start: int) -> bool:
+    done = 0
+    while done < len(view):
+        got = os.preadv(handle, [view[done:]], start + done)
+        if got <= 0:
+            return False
+        done += got
+    return True
+
+
+def _runs(group: list[Source], bounds: list[int]) -> Iterator[tuple[int, int, int]]:
+    """(place in the file, from, to in the buffer) of tensors that lie side by side."""
+    begin = 0
+    for place in range(1, len(group) + 1):
+        if place == len(group) or group[place].tensor.start != group[place - 1].tensor.start + group[place - 1].tensor.nbytes:
+            yield group[begin].tensor.start, bounds[begin], bounds[place]
+            begin = place
+
+
+def buffer_item(dtype: str) -> int:
+    return 4 if dtype == "F32" else 2 if dtype in ("BF16", "F16") else 1
+
+
+def _decode(raw: np.ndarray, dtype: str) -> np.ndarray:
+    """Stored bytes as float32. E8M0 is 2^(b-127), 255 is NaN; byte 0, 2^-127, is a subnormal of float32."""
+    import numpy as np
+
+    if dtype == "F32":
+        return raw.view("<f4")
+    if dtype == "BF16":
+        return (raw.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if dtype == "F16":
+        return raw.view("<f2").astype(np.float32)
+    return _table(dtype)[raw]
+
+
+def _table(dtype: str) -> np.ndarray:
+    import numpy as np
+
+    if dtype == "F8_E4M3":
+        from weighbridge.encoding.codec import decode_table
+
+        return decode_table("e4m3fn")
+    exponents = np.ldexp(np.ones(256), np.arange(256) - 127)
+    exponents[255] = np.nan
+    return exponents.astype(np.float32)
+
+
+def _summarize(scales: Scales, first: int, values: np.ndarray, bounds: np.ndarray) -> None:
+    import numpy as np
+
+    starts, last = bounds[:-1], first + len(bounds) - 1
+    with np.errstate(invalid="ignore"):
+        least, largest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    bits = np.bitwise_or.reduceat(values.view(np.uint32), starts)
+    scales.count[first:last] = np.diff(bounds)
+    scales.least[first:last], scales.largest[first:last] = least, largest
+    scales.powers[first:last] = ((bits & np.uint32(0x7FFFFF)) == 0) & (least > 0) & np.isfinite(largest)
+    # Odd values are rare: only their tensors are looked at one by one.
+    for place in np.flatnonzero(~((least > 0) & np.isfinite(largest))):
+        own = values[bounds[place] : bounds[place + 1]]
+        scales.nan[first + place] = np.count_nonzero(np.isnan(own))
+        scales.infinite[first + place] = np.count_nonzero(np.isinf(own))
+        scales.zero[first + place] = np.count_nonzero(own == 0)
+        scales.negative[first + place] = np.count_nonzero(own < 0)
+        sound = own[np.isfinite(own) & (own > 0)]
+        if len(sound) and not scales.nan[first + place] and not scales.infinite[first + place] and not scales.negative[first + place]:
+            scales.powers[first + place] = not np.any(sound.view(np.uint32) & np.uint32(0x7FFFFF))
+
+
+def values_of(case: Case, tensor: Tensor) -> np.ndarray | None:
+    """All values of one scale tensor as float32, flat; None where they cannot be read whole."""
+    import numpy as np
+
+    if tensor.dtype not in DTYPES or not 0 < tensor.nbytes <= LIMIT:
+        return None
+    raw = case.read(tensor)
+    return _decode(np.frombuffer(raw, np.uint8), tensor.dtype) if len(raw) == tensor.nbytes else None
+
+
+def select(scales: Scales, places: Iterable[int], keep: Callable[[int], Any]) -> list[str]:
+    """Names of those places for which `keep` holds."""
+    return [scales.sources[place].name for place in places if keep(place)]
