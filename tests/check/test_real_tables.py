@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.failures.tools import SCALE_ENDINGS, plausible
-from tests.inspection.tables import TABLES, tensors, write_headers
+from tests.inspection.tables import tensors, write_headers
+from tests.models.test_tables import CONFIGS
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.run import findings, targets
@@ -45,7 +46,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checkpoint]:
 def whole(model: str, opened: dict[str, Checkpoint], factory: pytest.TempPathFactory) -> Checkpoint:
     if model not in opened:
         table = {name: (dtype, shape) for name, dtype, shape in tensors(model)}
-        opened[model] = open_checkpoint(write_headers(factory.mktemp(model), table, TABLES[model]["config"]))
+        opened[model] = open_checkpoint(write_headers(factory.mktemp(model), table, CONFIGS[model]))
     return opened[model]
 
 
@@ -73,7 +74,7 @@ def test_the_whole_table_against_its_readers(model: str, runtimes: str, settings
 def test_with_scale_values(model: str, tmp_path: Path) -> None:
     """Eight experts in each layer, and a value in every scale."""
     table = {name: (dtype, shape) for name, dtype, shape in tensors(model, experts=8)}
-    config = json.loads(json.dumps(TABLES[model]["config"]))
+    config = json.loads(json.dumps(CONFIGS[model]))
     for settings in (config, config.get("text_config", {})):
         for key in EXPERT_KEYS:
             if key in settings and model != "gpt-oss-20b":

@@ -14,8 +14,22 @@ def family(request, monkeypatch):
     """Each kernel family in turn, for all that the test does."""
     if request.param == "vector" and not kernels.vector_is_possible():
         pytest.skip("this CPU has no AVX2")
-    monkeypatch.setenv("WEIGHBRIDGE_KERNELS", request.param)
-    return request.param
+    use_family(monkeypatch, request.param)
+    yield request.param
+    kernels.load.cache_clear()
+
+
+def use_family(monkeypatch, name):
+    """A process asks once which family it has."""
+    monkeypatch.setenv("WEIGHBRIDGE_KERNELS", name)
+    kernels.load.cache_clear()
+
+
+@pytest.fixture
+def choose(monkeypatch):
+    """A function that gives this test another family from here on."""
+    yield lambda name: use_family(monkeypatch, name)
+    kernels.load.cache_clear()
 
 
 def make_matrix(rng, shape, dtype="F8_E4M3", block=(128, 128), turned=False, origin=(0, 0), peak=448.0):

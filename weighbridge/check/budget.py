@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from weighbridge.check import cuts
 from weighbridge.check.case import Case
+from weighbridge.check.nxd_settings import nxd
 from weighbridge.check.settings import Settings, Target
 from weighbridge.runtimes import neuron as reader
 
@@ -35,17 +36,24 @@ class Bytes:
 
 
 def of_rank(case: Case, settings: Settings, target: Target, degrees: cuts.Degrees | None = None) -> Bytes:
-    """What the fullest rank holds. Readers without tensor parallelism hold everything."""
-    d = degrees or cuts.degrees(settings, target)
+    """What the fullest rank holds under `settings` (`nxd_settings.effective`)."""
+    d = degrees or of_settings(settings, target)
+    twice = target.runtime == "neuron" and nxd(case).flag("quantized") is False  # the contrib port decodes FP8 to BF16 at load
     found = {"attention": 0, "experts": 0, "rest": 0}
     counted = 0
     pipeline = settings.pp or 1
     for part in cuts.parts(case):
         counted += part.bytes
-        share = _share(case, part, d)
+        share = _share(case, part, d) * (2 if twice and part.dtype.startswith("F8") else 1)
         found[part.group if part.group in found else "rest"] += -(-share // (pipeline if _layered(part) else 1))
     found["rest"] += max(0, case.survey.total.bytes - counted)  # norms, biases, helpers: whole on every rank
     return Bytes(found["attention"], found["experts"], found["rest"], cache_bytes(case, settings, d))
+
+
+def of_settings(settings: Settings, target: Target) -> cuts.Degrees:
+    """As `cuts.degrees`; transformers' plan for tensor parallelism cuts experts too."""
+    tp = settings.tp or 1
+    return cuts.Degrees(tp, tp, tp, tp, 1) if target.runtime == "transformers" else cuts.degrees(settings, target)
 
 
 def _share(case: Case, part: cuts.Part, d: cuts.Degrees) -> int:
@@ -119,6 +127,6 @@ def _degrees(case: Case, target: Target, tp: int) -> Iterator[cuts.Degrees]:
         if all(sizes[k] for k in ("heads", "kv_heads", "hidden", "vocab")) and not reader.tp_fits(sizes, tp):
             return
     for ep in range(1, tp + 1):
-        dealt = ep == 1 or (experts and (ep == tp if target.runtime == "vllm" else tp % ep == 0 and experts % ep == 0))
+        dealt = ep == 1 or (target.runtime != "transformers" and experts and (ep == tp if target.runtime == "vllm" else tp % ep == 0 and experts % ep == 0))
         if dealt:
             yield cuts.Degrees(tp, tp, 0 if target.runtime == "sglang" and ep == tp else tp, tp // ep, ep)

@@ -38,6 +38,7 @@ def _finding(rule: Rule, case: Case, target: Target, found: list[cuts.Fault], wh
                          for message in dict.fromkeys(f.message for f in found))
     consequence = ("ValueError: " if first.size else "AssertionError: ") + first.message
     if target.runtime == "tensorrt-llm":
+        evidence = f"{', '.join(dict.fromkeys(f.part.role for f in found))}: {share}, {unit} {first.unit}"
         consequence = f"an assert of its kernels fails: {first.size or whole} is no multiple of {first.unit}"
     return rule.finding(title, Where(module=names.replace(".weight", ""), key=case.settings.where("tp"), count=sum(f.part.count for f in found)),
                         evidence=evidence, consequence=consequence, fix=size_fix(case, target, part.group), runtime=target.runtime)

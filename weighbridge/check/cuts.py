@@ -7,7 +7,7 @@ same checks, texts alike); TensorRT-LLM, mapping.py and NVIDIA/TensorRT-LLM#1461
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from weighbridge.check.case import Case
@@ -137,15 +137,10 @@ def degrees(settings: Settings, target: Target) -> Degrees:
     if target.runtime == "sglang":
         ep = settings.ep or settings.moe_ep or (tp if settings.expert_parallel else 1)
         return Degrees(tp, max(1, tp // (settings.dp or 1)), 0 if ep == tp else tp, settings.moe_tp or max(1, tp // ep), ep)
-    if target.runtime in ("tensorrt-llm", "neuron"):
+    if target.runtime in ("tensorrt-llm", "neuron", ""):  # without a reader: both expert degrees as the user says them
         ep = settings.moe_ep or settings.ep or (tp if settings.expert_parallel else 1)
         return Degrees(tp, tp, tp, settings.moe_tp or max(1, tp // ep), ep)
     return Degrees()
-
-
-def said(settings: Settings) -> bool:
-    """Whether the user says anything of parallelism."""
-    return bool(settings.tp or settings.ep or settings.dp or settings.moe_tp or settings.moe_ep or settings.expert_parallel)
 
 
 def ways(part: Part, sizes: ModelSizes, d: Degrees) -> int:
@@ -220,10 +215,6 @@ def ep_sizes(case: Case, target: Target, tp: int) -> list[int]:
     if target.runtime == "vllm":
         return [tp] if tp > 1 else []
     return [ep for ep in range(2, tp + 1) if tp % ep == 0 and experts % ep == 0 and tp // ep in good]
-
-
-def with_degrees(d: Degrees, **changed: int) -> Degrees:
-    return replace(d, **changed)
 
 
 def listed(sizes: Iterable[object]) -> str:

@@ -6,13 +6,14 @@ Read in NxD 2.29, NxDI and its `contrib/MiniMax-M2` branch (docs/neuron.md). The
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Edit, Where
+from weighbridge.check.settings import Settings, Target
 from weighbridge.checkpoint.dtypes import FP8
 from weighbridge.runtimes import neuron as reader
 
@@ -172,6 +173,17 @@ class Nxd:
         """Whether the skip list names a module: by any part of its path's text (NxD quantization/quantize.py 122)."""
         return any(reader.matches(entry, stored.module) for entry in self.skip)
 
+    def right_list(self, plain: tuple[str, ...] = ()) -> list[str]:
+        """The skip list that these files need, whole. `plain` are ends of paths that count as unquantized too (`.o_proj`)."""
+        modules = {s.module: s.fp8 for s in self.stored if s.role.startswith("experts.")}
+        for name, tensor in self.case.checkpoint.tensors.items():
+            if ".experts." in name or not name.endswith(".weight") or len(tensor.shape) < 2:
+                continue
+            path = traced(name[:-7])
+            if path == "lm_head" or (path.endswith("_proj") and "layers." in path):
+                modules[path] = tensor.dtype in FP8 and not path.endswith(plain or "\0")
+        return reader.skip_list(modules)
+
     @property
     def attention(self) -> list[Stored]:
         return [s for s in self.stored if s.role in ("attention.q", "attention.k", "attention.v", "attention.o", "attention.qkv")]
@@ -183,8 +195,13 @@ class Nxd:
 
 
 def module_path(path: str) -> str:
-    """The path in the traced model of a stored module without its layer number, at layer 0."""
-    path = path.removeprefix("language_model.").removeprefix("model.").removeprefix("language_model.").replace("layers.", "layers.0.", 1)
+    """The path in the traced model, at layer 0, of a stored module whose path has no layer number."""
+    return traced(path.replace("layers.", "layers.0.", 1))
+
+
+def traced(path: str) -> str:
+    """The path in the traced model of a stored module."""
+    path = path.removeprefix("language_model.").removeprefix("model.").removeprefix("language_model.")
     if qkv := _QKV.search(path):
         return f"{path[: qkv.start()]}.self_attn.qkv_proj.{qkv[1]}_proj"
     if path.endswith(".self_attn.o_proj"):
@@ -203,6 +220,17 @@ def nxd(case: Case) -> Nxd:
     if case not in _made:
         _made[case] = Nxd(case)
     return _made[case]
+
+
+def effective(case: Case, target: Target) -> Settings:
+    """The settings as `target` reads them: for Neuron what NxD's own settings say is filled in where the user's words leave it open."""
+    settings = case.settings
+    if target.runtime != "neuron":
+        return settings
+    n = nxd(case)
+    # With EP 1 experts are cut TP ways, whatever moe_tp_degree says (R33).
+    return replace(settings, tp=n.tp, moe_ep=n.moe_ep, moe_tp=(n.tp or 1) if n.moe_ep == 1 else n.moe_tp, batch=n.batch,
+                   context=settings.context or n.size("seq_len") or n.size("max_context_length"))
 
 
 def shown(names: list[str], most: int = 3) -> str:

@@ -106,13 +106,16 @@ class Experts:
         out = np.zeros((len(x_TH), self.hidden), np.float32)
         chosen = chosen_Tk.reshape(-1)
         order = np.argsort(chosen, kind="stable")  # pairs of token and place, expert by expert
-        experts, counts = np.unique(chosen, return_counts=True)
+        counts = np.bincount(chosen, minlength=len(self.gate))
+        experts = np.flatnonzero(counts)
+        counts = counts[experts]
         ends = np.cumsum(counts)
         few = counts <= FEW
         pairs = [order[end - count : end] for end, count in zip(ends, counts)]
         for each in _batches([(e, p) for e, p, is_few in zip(experts, pairs, few) if is_few]):
             taken = np.concatenate([p for _, p in each])
-            y = self._few(x_TH[taken // chosen_Tk.shape[1]], [int(e) for e, _ in each], np.array([len(p) for _, p in each]), activate)
+            x = x_TH if len(x_TH) == 1 else x_TH[taken // chosen_Tk.shape[1]]
+            y = self._few(x, [int(e) for e, _ in each], np.array([len(p) for _, p in each]), activate)
             _add(out, taken, y, weights_Tk)
         for e, p in ((int(e), p) for e, p, is_few in zip(experts, pairs, few) if not is_few):
             x = x_TH[p // chosen_Tk.shape[1]]
@@ -120,13 +123,13 @@ class Experts:
         return out
 
     def _few(self, x_PH: np.ndarray, experts: list[int], counts: np.ndarray, activate) -> np.ndarray:
-        """Rows of x for one expert after the other, `counts` for each: all gates and ups in one step, then all downs."""
-        first = np.cumsum(counts) - counts
-        both, y = np.empty((len(x_PH), 2 * self.inter), np.float32), np.empty_like(x_PH)
-        self._stacked([self._gate_up(e) for e in experts], first, counts, x_PH, both)
+        """Rows of x for one expert after the other, `counts` for each, or one row for all: all gates and ups in one step, then all downs."""
+        pairs = int(counts.sum())
+        both, y = np.empty((pairs, 2 * self.inter), np.float32), np.empty((pairs, self.hidden), np.float32)
+        self._stacked([self._gate_up(e) for e in experts], counts, x_PH, both)
         hidden = activate(both[:, : self.inter])
         hidden *= both[:, self.inter :]
-        self._stacked([self.down[e].table for e in experts], first, counts, hidden, y)
+        self._stacked([self.down[e].table for e in experts], counts, hidden, y)
         return y
 
     def _gate_up(self, expert: int) -> table.Table:
@@ -136,11 +139,11 @@ class Experts:
             self._pairs[expert] = table.Table(table.make_jobs([*self.gate[expert].parts, *below]))
         return self._pairs[expert]
 
-    def _stacked(self, tables: list[table.Table], first: np.ndarray, counts: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
+    def _stacked(self, tables: list[table.Table], counts: np.ndarray, x: np.ndarray, out: np.ndarray) -> None:
         """out = x @ W.T for the rows of x of each expert; all in one call per thread."""
         joined, sizes = table.Table.join(tables), [len(each.jobs) for each in tables]
-        vectors = table.Vectors(x, joined.scaled)
-        work(joined.aimed(vectors, out, np.repeat(first, sizes), np.repeat(counts, sizes)), self.reads)
+        first, vectors = np.cumsum(counts) - counts, table.Vectors(x, joined.scaled)
+        work(joined.aimed(vectors, out, np.repeat(first, sizes), np.repeat(counts, sizes), shared=len(x) == 1), self.reads)
 
 
 def _batches(pairs: list) -> Iterator[list]:

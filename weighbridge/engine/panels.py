@@ -11,7 +11,7 @@ from weighbridge.encoding import codec
 from weighbridge.encoding import kernels as codec_kernels
 from weighbridge.encoding.qtensor import QTensor
 from weighbridge.engine.table import Part, order
-from weighbridge.engine.team import share, threads
+from weighbridge.engine.team import threads, together
 
 PANEL = 4 << 20  # bytes of float32 that are decoded at a time: the last cache keeps them until they are used
 INFINITE = 0x78  # the first code that the e4m3 reading does not take as a number
@@ -45,7 +45,7 @@ def decode(panel: QTensor, out: np.ndarray, reads: str) -> np.ndarray:
         out[:] = codec.decode(codes, panel.scale_RbCb, panel.encoding.block, reads, panel.origin)
         return out
     step = -(-len(codes) // threads())
-    share(lambda start: _decode_rows(panel.cut(start, 0, min(step, len(codes) - start), codes.shape[1]), out[start : start + step]),
+    together(lambda start: _decode_rows(panel.cut(start, 0, min(step, len(codes) - start), codes.shape[1]), out[start : start + step]),
           range(0, len(codes), step))
     return out
 

@@ -124,15 +124,16 @@ class Table:
         joined.scaled = any(table.scaled for table in tables)
         return joined
 
-    def aimed(self, vectors: Vectors, out: np.ndarray, first=0, count=None) -> np.ndarray:
+    def aimed(self, vectors: Vectors, out: np.ndarray, first=0, count=None, shared: bool = False) -> np.ndarray:
         """Jobs that multiply vectors first to first + count and put row t of the result at out[t], float32 with dense rows.
 
-        `first` and `count` can be arrays with one number per job.
+        `first` and `count` can be arrays with one number per job. `shared`: they tell of `out` alone, and there is one vector, for all jobs.
         """
-        jobs, start = self.jobs.copy(), 4 * vectors.width * first
+        source = 0 if shared else first
+        jobs, start = self.jobs.copy(), 4 * vectors.width * source
         jobs[:, fields.DEALT] = (jobs[:, fields.DEALT] + (vectors.dealt + start)) * self.dealt
         jobs[:, fields.X] += (vectors.scaled - vectors.address) * self.f8 + (vectors.address + start)
-        jobs[:, fields.POWERS] = (vectors.powers + 4 * first) * self.f8
+        jobs[:, fields.POWERS] = (vectors.powers + 4 * source) * self.f8
         jobs[:, fields.Y] += address(out) + out.strides[0] * first
         jobs[:, fields.X_LD], jobs[:, fields.Y_LD] = vectors.width, out.strides[0] // 4
         jobs[:, fields.T] = len(vectors.x) if count is None else count

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import os
+import threading
+from collections.abc import Callable, Iterable
 from functools import cache
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +20,12 @@ LIMIT = {"e4m3fn": 2 * 0x7F, "e4m3": 2 * 0x78}  # twice the first code that is n
 
 
 def threads() -> int:
-    """WEIGHBRIDGE_THREADS, or the CPUs that this process may use."""
+    """WEIGHBRIDGE_THREADS, or the CPUs that this process may use when it first asks."""
+    return _threads(os.environ.get("WEIGHBRIDGE_THREADS"))
+
+
+@cache
+def _threads(text: str | None) -> int:
     return thread_count()
 
 
@@ -24,32 +33,68 @@ def work(jobs: np.ndarray, reads: str) -> None:
     """Do all tasks of a table, int64 [jobs, FIELDS]. Who does a task has no part in its result."""
     multiply, values = kernels.load("multiply"), _values(reads)
     counter = np.zeros(1, np.int64)
-    call = (multiply, jobs.ctypes.data, len(jobs), counter.ctypes.data, values.ctypes.data, LIMIT[reads])
-    most = threads()
-    helpers = [_pool(most - 1).submit(*call) for _ in range(min(most, int(jobs[:, TASKS].sum())) - 1)]
-    multiply(*call[1:])
-    for helper in helpers:
-        helper.result()
+    arguments = jobs.ctypes.data, len(jobs), counter.ctypes.data, values, LIMIT[reads]
+    together(lambda _: multiply(*arguments), range(min(threads(), int(jobs[:, TASKS].sum()))))
 
 
-def share(function, items) -> None:
-    """function(item) for every item, by the same threads."""
-    items = list(items)
-    if threads() == 1 or len(items) < 2:
-        for item in items:
+def together(function: Callable[[Any], object], items: Iterable[Any]) -> None:
+    """function(item) for every item at once: the first by the caller, each other one by a helper.
+
+    It ends when all have ended, whatever they raise; then it raises the first.
+    """
+    first, *others = items
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+    for helper, item in zip(_helpers(len(others)), others):
+        helper.put((function, item, done))
+    raised: list[BaseException | None] = []
+    try:
+        function(first)
+    finally:
+        raised += [done.get() for _ in others]
+    for error in raised:
+        if error is not None:
+            raise error
+
+
+_all: list[SimpleQueue] = []
+_growing = threading.Lock()
+
+
+def _helpers(count: int) -> list[SimpleQueue]:
+    """The queues of `count` threads, which wait for work as long as the process lives."""
+    if count > len(_all):
+        with _growing:
+            while count > len(_all):
+                queue: SimpleQueue = SimpleQueue()
+                threading.Thread(target=_help, args=(queue,), name=f"weighbridge-engine-{len(_all)}", daemon=True).start()
+                _all.append(queue)
+    return _all[:count]
+
+
+def _help(queue: SimpleQueue) -> None:
+    while True:
+        function, item, done = queue.get()
+        try:
             function(item)
-        return
-    helpers = [_pool(threads() - 1).submit(function, item) for item in items[1:]]
-    function(items[0])
-    for helper in helpers:
-        helper.result()
+            done.put(None)
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            done.put(error)
+        del function, item, done  # nothing that a call used is kept until the next
+
+
+def _forget() -> None:
+    """A forked process has the queues, but not the threads."""
+    _all.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 @cache
-def _values(reads: str) -> np.ndarray:
-    return codec.decode_table(reads)
+def _values(reads: str) -> int:
+    """Address of the value of every code; the table stays for good."""
+    _kept.append(codec.decode_table(reads))
+    return _kept[-1].ctypes.data
 
 
-@cache
-def _pool(size: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(size, thread_name_prefix="weighbridge-engine")
+_kept: list[np.ndarray] = []

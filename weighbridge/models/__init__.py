@@ -27,9 +27,6 @@ FAMILIES = {
     "mimo_v2_flash": "mimo_v2",
 }
 
-import os as _os  # TEMPORARY until every file is here
-FAMILIES = {k: v for k, v in FAMILIES.items() if _os.path.exists(_os.path.join(_os.path.dirname(__file__), v + ".py"))}
-
 __all__ = ["FAMILIES", "Inventory", "Weight", "inventory"]
 
 

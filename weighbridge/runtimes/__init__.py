@@ -15,7 +15,12 @@ LONGEST_ENTRY = 1000  # characters; the longest published entry has fewer than 1
 MOST_STEPS = 10_000_000  # of one match, by the estimate below: about 0.1 s
 
 # Module names that most model classes join to one weight. A reader that joins them wants one precision for all parts.
-FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj"),
+         "fused_qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa")}
+
+# One expert's matrix -> the stacked matrix that holds it in readers which stack.
+STACKED = {"w1": "gate_up_proj", "w3": "gate_up_proj", "gate_proj": "gate_up_proj", "up_proj": "gate_up_proj", "gate_up_proj": "gate_up_proj",
+           "w2": "down_proj", "down_proj": "down_proj"}
 
 _TOKEN = re.compile(r"""
     \\. | \[\^?\]?(?:\\.|[^\]\\])*\]                                   # an escape, a set of characters

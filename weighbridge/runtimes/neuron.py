@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.errors import Problem
+from weighbridge.runtimes import STACKED
 
 Sizes = dict[str, int]
 LARGEST_TP = 64  # NeuronCores of one trn2.48xlarge as NxD counts them
@@ -197,3 +198,21 @@ def configuration(p: Parallel, *, exact: bool, block: tuple[int, int], skip: lis
         "save_sharded_checkpoint": True, "skip_sharding": shards,
         "env": dict(ENVIRONMENT),
     }
+
+
+def name(path: str, fused_qkv: bool = False) -> str:
+    """The path of a stored module in NxDI's module tree (NxDI modules/attention/gqa.py, NxD modules/moe): `layers.0.self_attn.qkv_proj.q_proj`.
+
+    Experts of one layer are two modules, `….expert_mlps.mlp_op.gate_up_proj` and `….down_proj`. A path that has these names already stays.
+    """
+    path = path.removeprefix("model.")
+    parent, _, leaf = path.rpartition(".")
+    if parent.endswith(".self_attn"):
+        if leaf in ("q_proj", "k_proj", "v_proj"):
+            return f"{parent}.qkv_proj." + ("Wqkv" if fused_qkv else leaf)
+        if leaf == "o_proj":
+            return f"{path}.o_proj"
+    block, found, inner = path.partition(".experts")
+    if found and (not inner or inner.startswith(".")) and leaf in STACKED:
+        return f"{block}.expert_mlps.mlp_op.{STACKED[leaf]}"
+    return f"{block}.experts{inner}" if found else path

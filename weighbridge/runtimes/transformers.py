@@ -30,3 +30,22 @@ def matches_compressed_tensors(entry: str, module: str, classes: Iterable[str] =
         return regex(entry, entry[3:], module)
     names = set(classes)
     return entry == module or entry in names or (entry == "Linear" and "LinearBase" in names)
+
+
+# Families whose block is called `block_sparse_moe` in the files and `mlp` in the module tree (transformers 5.23.0 conversion_mapping.py, "mixtral").
+_MLP = ("mixtral", "minimax_m2", "minimax")
+
+
+def name(path: str, model_type: str, text_only: bool = False) -> str:
+    """The path of a stored module in the module tree of transformers 5; experts of one layer are one module, `….experts`.
+
+    `text_only` is a multimodal checkpoint read by the class of its language model: `model.language_model.` becomes `model.`.
+    """
+    if model_type in _MLP:
+        path = path.replace(".block_sparse_moe.", ".mlp.")
+    return "model." + path[21:] if text_only and path.startswith("model.language_model.") else path
+
+
+def renamed(entry: str, model_type: str) -> str:
+    """A skip entry after the rewriting with the model's rename map (quantizer_finegrained_fp8.py `_normalize_modules_to_not_convert`)."""
+    return (entry + ".").replace(".block_sparse_moe.", ".mlp.").removesuffix(".") if model_type in _MLP else entry

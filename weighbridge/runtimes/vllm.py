@@ -42,9 +42,46 @@ def matches_modelopt(entry: str, module: str) -> bool:
     return matches_fp8(entry, module) or entry in module or fnmatchcase(module, entry)
 
 
+def matches_quark(entry: str, module: str) -> bool:
+    """The entry is the whole path, or `re:` and a regular expression, or (since vllm-project/vllm#48606) a shell pattern for the whole path.
+
+    Read in quark/utils.py `should_ignore_layer`; Quark itself writes shell patterns.
+    """
+    return matches_compressed_tensors(entry, module) or (not entry.startswith("re:") and fnmatchcase(module, entry))
+
+
+def matches_gptq_dynamic(entry: str, module: str) -> bool:
+    """The entry (a key of `dynamic` without its `-:`) is a regular expression for the start of the path.
+
+    Read in utils/gptq_utils.py `get_dynamic_override`; GPTQModel's QuantizeConfig.dynamic_get does the same.
+    """
+    return regex(entry, entry, module)
+
+
 def matches_awq(entry: str, module: str) -> bool:
     """The entry is any part of the path's text.
 
     Read in awq.py (`is_layer_skipped` with `skip_with_substr=True`) and in AutoAWQ's utils/module.py `exclude_layers_to_not_quantize`.
     """
     return entry in module
+
+
+def name(path: str, model_type: str, multimodal: bool = False) -> str:
+    """The path of a stored module in vLLM's module tree; experts of one layer are one module, `….experts`.
+
+    MiniMaxM2DecoderLayer gives its experts the prefix `….mlp` although the attribute is `block_sparse_moe` (models/minimax_m2.py).
+    Classes of Qwen's multimodal models put the towers first (models/qwen2_5_vl.py, qwen3_vl.py `hf_to_vllm_mapper`).
+    """
+    if model_type == "minimax_m2":
+        path = path.replace(".block_sparse_moe.", ".mlp.")
+    return renamed(path, multimodal)
+
+
+def renamed(entry: str, multimodal: bool) -> str:
+    """A path or an entry after vLLM's map of prefixes, which looks at the start of the text only: `re:` entries stay as they are."""
+    if not multimodal:
+        return entry
+    for old, new in (("model.language_model.", "language_model.model."), ("model.visual.", "visual."), ("lm_head.", "language_model.lm_head.")):
+        if entry.startswith(old):
+            return new + entry[len(old):]
+    return "language_model.lm_head" if entry == "lm_head" else entry

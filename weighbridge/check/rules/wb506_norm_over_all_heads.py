@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from weighbridge.check import cuts
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
-from weighbridge.check.nxd_settings import shown
+from weighbridge.check.nxd_settings import effective, shown
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
@@ -35,7 +35,7 @@ RULE = Rule("WB506", "norm-over-all-heads", "warning", (*cuts.READERS, "neuron")
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    sizes, tp = case.sizes, case.settings.tp
+    sizes, tp = case.sizes, effective(case, target).tp
     if tp <= 1 or sizes.heads <= 1 or sizes.head_dim * sizes.heads <= 0:
         return
     whole = {"q_norm": sizes.heads * sizes.head_dim, "k_norm": sizes.kv_heads * sizes.head_dim}

@@ -30,7 +30,6 @@ from weighbridge.check.finding import Finding, Fix, Where
 from weighbridge.check.nxd_settings import READ_IN, Nxd, Stored, nxd, shown
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.runtimes import neuron as reader
 
 RULE = Rule("WB702", "nxd-attention-block-scales", "error", ("neuron",), READ_IN)
 FIX = "weighbridge convert SRC DST --to neuron --attention exact"
@@ -47,14 +46,20 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         row = next(k for k, size in enumerate(one.scale) if size > 1)
         yield RULE.finding("attention has 2-D block scales", Where(tensor=shown([s.name for s in bad], 4), count=sum(s.count for s in bad)),
                            evidence=f"scale {list(one.scale)} beside a weight {list(one.shape)}: {one.scale[row]} is not {one.shape[row]}",
-                           consequence=_consequence(n, bad), fix=Fix(f"{FIX} keeps all values; the default form is the one reported to run", FIX), runtime=target.runtime)
+                           consequence=_consequence(n, bad), fix=_fix(n), runtime=target.runtime)
     lost = [s for s in fp8 if s not in bad and n.quantized and n.listed(s) and s.scale_suffix in (".scale", ".weight_scale")]
     if lost:
-        keep = reader.skip_list({s.module: s.fp8 for s in n.stored if s.role.startswith(("attention.", "experts.", "lm_head"))})
+        keep = n.right_list()
         yield RULE.finding("attention is FP8 in the files and on the skip list", Where(tensor=shown([s.name for s in lost], 4), count=sum(s.count for s in lost)),
                            evidence=f"modules_to_not_convert {n.skip}; scale {list(lost[0].scale)} beside {lost[0].dtype} {list(lost[0].shape)}",
                            consequence="no error: FP8 codes are cast to BF16, the scales are dropped as redundant keys, and q/k/v are 1/scale times too large",
                            fix=Fix("take attention off the list", keep, (n.edit("modules_to_not_convert", keep),)), runtime=target.runtime)
+
+
+def _fix(n: Nxd) -> Fix:
+    exact, published = n.right_list(), n.right_list((".o_proj",))
+    return Fix(f"{FIX} keeps all values, with modules_to_not_convert {exact}; the default form, reported to run, wants {published}",
+               {"convert": FIX, "modules_to_not_convert": exact})
 
 
 def passes(stored: Stored) -> bool:

@@ -26,7 +26,6 @@ from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.nxd_settings import READ_IN, nxd
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.runtimes import neuron as reader
 
 RULE = Rule("WB705", "nxd-no-skip-list", "warning", ("neuron",), READ_IN)
 ASSERT = "Could not find modules_to_not_convert for quantized model."
@@ -42,7 +41,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     kernel = next((key for key in ("qkv_kernel_enabled", "qkv_nki_kernel_enabled") if n.flag(key)), "")
     if not plain and not kernel:
         return
-    right = reader.skip_list(modules)
+    right = n.right_list()
     yield RULE.finding("no list says which modules stay unquantized", n.where("modules_to_not_convert"),
                        evidence=f"{len(plain)} kinds of modules have no FP8 weight: {', '.join(plain[:3])}",
                        consequence=f"AssertionError: {ASSERT}" if kernel else f"warning {WARNING!r}, then RuntimeError: Cannot find {plain[0]}.scale in state_dict",

@@ -74,8 +74,8 @@ def _shapes(n: Nxd, target: Target, weights: list[Stored]) -> Iterator[Finding]:
         along = n.blocks(len(s.shape))
         if len(along) != len(n.sizes("quantization_block_axis") or []):
             continue
-        ragged += [(s, axis, block) for axis, block in along.items() if block > 1 and s.shape[axis] % block]
-        want = tuple(size // along.get(axis, size) for axis, size in enumerate(s.shape))
+        ragged += [(s, axis, block) for axis, block in along.items() if block < s.shape[axis] and s.shape[axis] % block]
+        want = tuple(max(1, size // along.get(axis, 1)) for axis, size in enumerate(s.shape))
         padded = s.role == "attention.o" and len(s.scale) == 2 and s.scale[0] == want[0] and s.scale[1] > want[1]
         if s.scale and s.scale != want and not padded and not any(r is s for r, _, _ in ragged):
             other.append((s, want))

@@ -21,12 +21,14 @@ Arithmetic on the headers; transformers 5.23 `DeepseekV3Attention` for the laten
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from weighbridge.check import budget, cuts
+from weighbridge.check import budget
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix, Where
+from weighbridge.check.nxd_settings import effective
 from weighbridge.check.rule import Rule
-from weighbridge.check.settings import Settings, Target
+from weighbridge.check.settings import Target
 
 RULE = Rule("WB801", "memory", "error")
 PAGED = ("vllm", "sglang", "tensorrt-llm")
@@ -37,17 +39,18 @@ def find(case: Case) -> Iterator[Finding]:
     memory = case.settings.device_memory
     if not memory or case.checkpoint.ranks or not case.checkpoint.tensors:
         return
-    for target in case.targets or (Target("tensorrt-llm"),):  # without a reader: both expert degrees as the user says them
-        yield from _one(case, target, memory)
+    for target in case.targets or (Target(""),):
+        if target.runtime != "llama.cpp":  # a converter: it runs nothing
+            yield from _one(case, target, memory)
 
 
 def _one(case: Case, target: Target, memory: int) -> Iterator[Finding]:
-    settings = case.settings
+    settings = effective(case, target)
     rank = budget.of_rank(case, settings, target)
     if rank.total <= memory * SPARE:
         return
-    d = cuts.degrees(settings, target)
-    one = budget.of_rank(case, _one_sequence(settings), target)
+    d = budget.of_settings(settings, target)
+    one = budget.of_rank(case, replace(settings, batch=1), target)
     waits = target.runtime in PAGED and one.total <= memory and settings.where("batch") != "--batch"
     fits = rank.total <= memory
     numbers = (f"weights {_gb(rank.weights)} (attention {_gb(rank.attention)}, experts {_gb(rank.experts)}, rest {_gb(rank.rest)}) + cache {_gb(rank.cache)} "
@@ -60,14 +63,8 @@ def _one(case: Case, target: Target, memory: int) -> Iterator[Finding]:
                        severity="warning" if fits or waits else "error", fix=_fix(case, target, memory), runtime=target.runtime if case.targets else None)
 
 
-def _one_sequence(settings: Settings) -> Settings:
-    from dataclasses import replace
-
-    return replace(settings, batch=1)
-
-
 def _fix(case: Case, target: Target, memory: int) -> Fix:
-    fit = budget.fitting(case, case.settings, target, memory)
+    fit = budget.fitting(case, effective(case, target), target, memory)
     if not fit:
         return Fix(f"no TP and EP up to {budget.LARGEST} ranks fit: take a shorter context, a smaller batch, --kv-cache-dtype fp8 or larger devices", [])
     experts = bool(case.sizes.experts)

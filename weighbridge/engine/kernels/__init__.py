@@ -4,27 +4,23 @@ multiply (jobs, count, counter, values, limit) -> None
     Does tasks of a table of jobs until none is left. Every thread that works on a table makes the same call.
     `jobs` is int64 [count, FIELDS] (see jobs.py), `counter` one int64 that starts at 0, `values` float32 [256]:
     what each FP8 code means. `limit` is twice the least code (without its sign) that is not a plain number.
-prepare (x, T, K, scaled, powers) -> None
-    Rows of float32 to rows whose largest magnitude is near 2**60, and the power of two that undoes each.
+prepare (x, T, K, scaled, dealt, powers) -> None
+    Rows of float32 to rows whose largest magnitude is near 2**60, twice (see jobs.py), and the power of two that undoes each.
 
 Two families as in `encoding.kernels`: `portable` and `vector`; the same variables choose and the same cache holds them.
 """
 
 import hashlib
 import importlib
-import os
 import threading
 from functools import cache
 from pathlib import Path
 
-from weighbridge.encoding.kernels import FAMILIES, vector_is_possible
-from weighbridge.encoding.kernels import family as choose_family
+from weighbridge.encoding.kernels import FAMILIES, family, vector_is_possible
 
-STORY = {"multiply": "multiply", "prepare": "multiply"}
+STORY = {"multiply": "multiply", "prepare": "prepare"}
 __all__ = ["FAMILIES", "STORY", "family", "load", "vector_is_possible"]
 
-_chosen = cache(lambda wanted: choose_family())  # asking the CPU takes longer than a small matrix
-_loaded = {}
 _loading = threading.Lock()
 
 
@@ -37,22 +33,13 @@ def _digest() -> str:
     return digest.hexdigest()[:12]
 
 
-def family() -> str:
-    """The family that this process uses now."""
-    return _chosen(os.environ.get("WEIGHBRIDGE_KERNELS"))
-
-
+@cache
 def load(name: str, from_family: str | None = None):
-    """One kernel by name, of the family of this process or of the named one."""
-    key = from_family or family(), name
-    if key in _loaded:
-        return _loaded[key]
-    with _loading:
-        if key not in _loaded:
-            from weighbridge.encoding.kernels.memory import compiled
+    """One kernel by name, of the family that the process has when it first asks, or of the named one."""
+    from weighbridge.encoding.kernels.memory import compiled
 
-            module = importlib.import_module(f"{__name__}.{key[0]}.{STORY[name]}")
-            function = getattr(module, name)
-            function.__name__ = f"{name}_{_digest()}"
-            _loaded[key] = compiled(function)
-    return _loaded[key]
+    module = importlib.import_module(f"{__name__}.{from_family or family()}.{STORY[name]}")
+    with _loading:
+        function = getattr(module, name)
+        function.__name__ = f"{name}_{_digest()}"
+        return compiled(function)

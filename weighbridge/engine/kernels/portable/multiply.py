@@ -8,48 +8,15 @@ unusual, is done again by `careful_row`.
 import numpy as np
 from numba import njit
 
-from weighbridge.encoding.kernels.memory import (bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_u8, load_u16, load_u32, store_f32)
+from weighbridge.encoding.kernels.memory import (bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_u8, load_u16, store_f32)
 
 from ..jobs import (BC, BF16, BR, C0, CODES, F8, JOBS, KIND, LD, POWERS, R0, SCALE, SCALE_COL, SCALE_ROW, LONGEST, STEP, TURNED, X, X_LD, Y, Y_LD, C, R, T, careful_row,
                     claim, field, seek, usual)
+from .prepare import TWO_60
 
 SIGNATURE = "void(int64, int64, int64, int64, int64)"
-TWO_60 = np.float32(2.0**60)
 # The order within a sum is the compiler's to choose; it is the same for all rows and all threads.
 summing = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"reassoc", "contract"})
-
-
-@inner
-def power(exponent):
-    """2**exponent as float32, for -127 < exponent < 128; -127 gives the subnormal."""
-    if exponent == -127:
-        return f32_of_bits(np.uint32(0x00400000))
-    return f32_of_bits(np.uint32(np.uint32(exponent + 127) << 23))
-
-
-@kernel("void(int64, int64, int64, int64, int64, int64)")
-def prepare(x, T, K, scaled, dealt, powers):
-    for t in range(T):
-        row, top = x + 4 * t * K, np.uint32(0)
-        for j in range(K):
-            top = max(top, np.uint32(load_u32(row, j) & np.uint32(0x7FFFFFFF)))
-        exponent = np.int64(top >> 23) - 127
-        if top == 0 or exponent == 128:  # nothing, or something infinite: any power does
-            exponent = 0
-        down = power(-exponent) if exponent > -127 else power(126)
-        for j in range(K):
-            store_f32(scaled, t * K + j, load_f32(row, j) * down * TWO_60)
-        deal(scaled + 4 * t * K, K, dealt + 4 * t * K)
-        store_f32(powers, t, np.float32(1.0) / down)
-
-
-@inner
-def deal(src, n, dst):
-    """Every whole 32 elements by fours: all first ones, all second ones, and so on."""
-    for start in range(0, n - 31, 32):
-        for k in range(4):
-            for j in range(8):
-                store_f32(dst, start + 8 * k + j, load_f32(src, start + 4 * j + k))
 
 
 @summing

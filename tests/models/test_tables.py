@@ -1,0 +1,47 @@
+"""The inventory of each family against every tensor of a published checkpoint: a set equation, and the shapes."""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from tests.inspection.tables import TABLES, tensors
+from weighbridge.models import inventory
+
+CONFIGS = json.loads((Path(__file__).resolve().parent.parent / "data" / "real_configs.json").read_text(encoding="utf-8"))["models"]
+HELPERS = (".weight_scale_inv", ".weight_scale", ".scales", ".qzeros", "_scales", ".weight_shape")
+
+
+def stems(model: str) -> dict[str, tuple[int, ...]]:
+    """Module path -> stored shape, without scales and other helpers."""
+    found = {}
+    for name, _, shape in tensors(model):
+        if not name.endswith(HELPERS):
+            for ending in (".weight_packed", ".qweight", "_blocks", ".weight"):
+                name = name.removesuffix(ending)
+            found[name] = shape
+    return found
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_the_inventory_is_the_table(model: str) -> None:
+    made, stored = inventory(CONFIGS[model]), stems(model)
+    wanted = {w.published.removesuffix(".weight"): w for w in made.weights.values()}
+    optional = {w.published.removesuffix(".weight"): w for w in made.optional.values()}
+    described = {path for path in stored if not path.startswith(made.foreign)} if made.foreign else set(stored)
+    assert wanted.keys() - described == set()
+    assert described - wanted.keys() - optional.keys() == set()
+    assert set(optional) <= described, "the published files hold the draft layers"
+    packed = {name.rpartition(".")[0] for name, dtype, _ in tensors(model) if dtype == "I32"}
+    for path, weight in (wanted | optional).items():
+        shape = stored[path]
+        if path not in packed and len(shape) <= 2:
+            assert (prod(shape) == weight.shape[1] if weight.vector else shape == weight.shape), path
+
+
+@pytest.mark.parametrize("model", TABLES)
+def test_sizes_have_the_common_names(model: str) -> None:
+    assert {"hidden", "layers", "heads", "kv_heads", "head_dim", "inter", "vocab"} <= inventory(CONFIGS[model]).sizes.keys()

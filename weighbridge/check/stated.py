@@ -1,0 +1,231 @@
+"""Every place where a quantization config can stand, in common words, and which place and which keys each reader looks at.
+
+Places: `quantization_config` at the top of config.json, below `text_config` (Kimi-K2.5), `compression_config` (old compressed-tensors),
+hf_quant_config.json (ModelOpt), quantize_config.json (GPTQ), the `__metadata__` of safetensors files (torchao, ComfyUI), neuron_config.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from weighbridge.check.claim_keys import LIST_KEYS, PLACES, list_keys
+from weighbridge.checkpoint.checkpoint import Checkpoint
+from weighbridge.errors import Refused
+
+METADATA_LIMIT, MOST_ENTRIES, LONGEST_ENTRY, MOST_SCHEMES = 4_000_000, 20_000, 1000, 256
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One of compressed-tensors' config_groups. `kind` is float or int; `strategy` tensor, channel, block, group, tensor_group."""
+
+    name: str
+    targets: tuple[str, ...]
+    bits: int
+    kind: str
+    strategy: str
+    block: tuple[int, int] | None
+    group: int
+    fmt: str
+    symmetric: bool = True
+
+
+@dataclass(frozen=True)
+class Stated:
+    """One claim. `place` is a word of PLACES, `file` and `path` say where it stands. Sizes of 0 and empty texts mean "not said".
+
+    `lists` holds every skip list by its key, entries that are texts only; what else stood there is in `bad_lists`, as text.
+    `method` is worked out (`modelopt` from the producer) where `quant_method` is missing: then `method_stated` is False.
+    """
+
+    place: str
+    file: str
+    path: tuple[str, ...]
+    method: str = ""
+    method_stated: bool = False
+    fmt: str = ""
+    algo: str = ""
+    block: tuple[int, int] | None = None
+    block_text: str = ""  # what stands at weight_block_size, where it is no pair of sizes
+    group: int = 0
+    bits: int = 0
+    schemes: tuple[Scheme, ...] = ()
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    bad_lists: dict[str, str] = field(default_factory=dict)
+    activation: str = ""
+    kv: str = ""
+    scale_format: str = ""
+    status: str = ""
+    expert_dtype: str = ""
+    symmetric: bool | None = None
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        return f"{self.file}: {'.'.join(self.path)}" if self.path else self.file
+
+    @property
+    def family(self) -> str:
+        """`modelopt_fp4` and `modelopt` are one family, `awq_marlin` is AWQ, and so on."""
+        return method_family(self.method)
+
+    def key(self, key: str) -> str:
+        return f"{'.'.join((*self.path, key))}"
+
+
+def method_family(method: str) -> str:
+    for stem in ("modelopt", "compressed", "awq", "gptq", "bitsandbytes"):
+        if method.startswith(stem):
+            return "compressed-tensors" if stem == "compressed" else stem
+    return method
+
+
+def stated(checkpoint: Checkpoint) -> tuple[Stated, ...]:
+    """All claims, in the order of PLACES. Nothing in them is trusted: wrong types are left out."""
+    return tuple(_stated(place, file, path, claim) for place, file, path, claim in _found(checkpoint) if claim)
+
+
+def read_by(found: tuple[Stated, ...], runtime: str) -> Stated | None:
+    """The claim that `runtime` reads, or None."""
+    for place in PLACES[runtime]:
+        for claim in found:
+            if claim.place == place:
+                return claim
+    return None
+
+
+def skip_list_of(claim: Stated, runtime: str) -> tuple[str, tuple[str, ...]]:
+    """(key, entries) of the list that `runtime` reads in `claim`; the key is what it would read where there is none."""
+    keys = list_keys(runtime, claim.family, claim.place)
+    for key in keys:
+        if claim.lists.get(key) or (key in claim.lists and key == keys[-1]):
+            return key, claim.lists[key]
+    return (keys[0] if keys else ""), ()
+
+
+def unread_lists(claim: Stated, runtime: str) -> dict[str, tuple[str, ...]]:
+    """Lists with entries that stand in the claim under keys that `runtime` does not read for this method."""
+    keys = list_keys(runtime, claim.family, claim.place)
+    return {key: entries for key, entries in claim.lists.items() if entries and key not in keys}
+
+
+def _found(checkpoint: Checkpoint) -> Iterator[tuple[str, str, tuple[str, ...], dict[str, Any]]]:
+    config, text = checkpoint.config, _dict(checkpoint.config.get("text_config"))
+    yield "config", "config.json", ("quantization_config",), _dict(config.get("quantization_config"))
+    yield "text", "config.json", ("text_config", "quantization_config"), _dict(text.get("quantization_config"))
+    yield "compression", "config.json", ("compression_config",), _dict(config.get("compression_config"))
+    outer = _json(checkpoint, "hf_quant_config.json")
+    inner = _dict(outer.get("quantization"))
+    producer = {"producer": outer.get("producer")} if inner and "producer" in outer else {}
+    yield "hf_quant", "hf_quant_config.json", ("quantization",), {"quant_method": "modelopt", **inner, **producer} if inner else {}
+    quantize = _json(checkpoint, "quantize_config.json")
+    yield "quantize", "quantize_config.json", (), {"quant_method": "gptq", **quantize} if quantize else {}
+    neuron = checkpoint.neuron_config if checkpoint.neuron_config.get("quantized") is True else {}
+    yield "neuron", "neuron_config.json", (), {**neuron, "quant_method": "neuron"} if neuron else {}
+    yield from _metadata(checkpoint)
+
+
+def _metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, str, tuple[str, ...], dict[str, Any]]]:
+    """Claims in the free metadata of the files: the first file that has one speaks for all."""
+    for file, header in checkpoint.headers.items():
+        comfy = header.metadata.get("_quantization_metadata", "")
+        layers = _dict(_dict(_decoded(comfy)).get("layers"))
+        if layers:
+            formats = sorted({str(_dict(v).get("format", ""))[:40] for v in layers.values()})
+            yield "metadata", file, ("__metadata__", "_quantization_metadata"), {"quant_method": "comfyui", "format": ", ".join(formats), "layers": len(layers)}
+            return
+        for value in header.metadata.values():
+            told = _dict(_decoded(value)) if value.startswith("{") and '"_type"' in value[:200] else {}
+            if told:
+                yield "metadata", file, ("__metadata__",), {"quant_method": "torchao", "quant_type": told.get("_type")}
+                return
+
+
+def _stated(place: str, file: str, path: tuple[str, ...], claim: dict[str, Any]) -> Stated:
+    lists, bad = _lists(claim)
+    schemes = tuple(_schemes(claim))
+    producer = _text(_dict(claim.get("producer")).get("name")).lower()
+    method = _text(claim.get("quant_method")).lower().replace("compressed_tensors", "compressed-tensors")
+    bnb = "bitsandbytes" if claim.get("load_in_4bit") is True or claim.get("load_in_8bit") is True else ""
+    block = _pair(claim.get("weight_block_size")) or _pair(claim.get("quantization_block_size"))
+    value = claim.get("weight_block_size")
+    return Stated(
+        place, file, path, method or bnb or ("modelopt" if producer == "modelopt" or "quant_algo" in claim else ""), bool(method or bnb),
+        _text(claim.get("fmt") or claim.get("format")), _text(claim.get("quant_algo")).upper(), block or next((s.block for s in schemes if s.block), None),
+        "" if value is None or block else repr(value)[:80], _size(claim.get("group_size")) or next((s.group for s in schemes if s.group), 0),
+        _size(claim.get("bits")) or _size(claim.get("w_bit")) or (4 if claim.get("load_in_4bit") is True else 8 if claim.get("load_in_8bit") is True else 0),
+        schemes, lists, bad, _text(claim.get("activation_scheme")), _kv(claim), _text(claim.get("scale_fmt")), _text(claim.get("quantization_status")),
+        _text(claim.get("expert_dtype")), claim.get("sym") if isinstance(claim.get("sym"), bool) else None, claim)
+
+
+def _lists(claim: dict[str, Any]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    lists: dict[str, tuple[str, ...]] = {}
+    bad: dict[str, str] = {}
+    for key in LIST_KEYS:
+        value = claim.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, list):
+            bad[key] = f"{type(value).__name__} {value!r:.60}"
+            continue
+        lists[key] = tuple(v for v in value[:MOST_ENTRIES] if isinstance(v, str) and len(v) <= LONGEST_ENTRY)
+        odd = [v for v in value[:MOST_ENTRIES] if not isinstance(v, str) or len(v) > LONGEST_ENTRY]
+        if odd or len(value) > MOST_ENTRIES:
+            bad[key] = f"{len(value):,} entries, more than {MOST_ENTRIES:,}" if len(value) > MOST_ENTRIES else f"{odd[0]!r:.60} among {len(value):,} entries"
+    dynamic = _dict(claim.get("dynamic"))
+    if dynamic:
+        lists["dynamic"] = tuple(k[2:] for k in list(dynamic)[:MOST_ENTRIES] if isinstance(k, str) and k.startswith("-:") and len(k) <= LONGEST_ENTRY)
+    return lists, bad
+
+
+def _schemes(claim: dict[str, Any]) -> Iterator[Scheme]:
+    for name, group in list(_dict(claim.get("config_groups")).items())[:MOST_SCHEMES]:
+        weights, targets = _dict(_dict(group).get("weights")), _dict(group).get("targets")
+        if weights:
+            listed = tuple(t for t in targets[:MOST_ENTRIES] if isinstance(t, str) and len(t) <= LONGEST_ENTRY) if isinstance(targets, list) else ()
+            yield Scheme(str(name)[:80], listed, _size(weights.get("num_bits")), _text(weights.get("type")).lower(), _text(weights.get("strategy")).lower(),
+                         _pair(weights.get("block_structure")), _size(weights.get("group_size")), _text(_dict(group).get("format") or claim.get("format")),
+                         weights.get("symmetric") is not False)
+
+
+def _kv(claim: dict[str, Any]) -> str:
+    scheme = claim.get("kv_cache_scheme")
+    if isinstance(scheme, dict):
+        return f"{_text(scheme.get('type')).upper()}{_size(scheme.get('num_bits')) or ''}"
+    return _text(claim.get("kv_cache_quant_algo") or scheme)
+
+
+def _json(checkpoint: Checkpoint, file: str) -> dict[str, Any]:
+    try:
+        return checkpoint.json(file) or {}
+    except Refused:  # WB115 names it
+        return {}
+
+
+def _decoded(text: str) -> Any:
+    if not text or len(text) > METADATA_LIMIT:
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    return (value[0], value[1]) if isinstance(value, list) and len(value) == 2 and all(_size(v) for v in value) else None
+
+
+def _size(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1 << 20 else 0
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value[:200] if isinstance(value, str) else "" if value is None else repr(value)[:200]

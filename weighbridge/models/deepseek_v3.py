@@ -1,0 +1,104 @@
+"""DeepSeek-V3, R1 and Kimi-K2 (`DeepseekV3ForCausalLM`): latent attention, dense layers first, shared experts, a draft layer behind the last.
+
+Source: transformers 5.23 `models/deepseek_v3/modeling_deepseek_v3.py` and the headers of DeepSeek-R1: the draft (MTP) layer is number
+`num_hidden_layers`, with an embedding and a head of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.models import parts
+from weighbridge.models.inventory import Collector, Inventory, Sizes
+
+
+def inventory(config: dict[str, Any]) -> Inventory:
+    return latent(config, str(config.get("model_type")))
+
+
+def latent(config: dict[str, Any], model_type: str, *, prefix: str = "model.", head: str = "lm_head", indexer: bool = False,
+           foreign: tuple[str, ...] = ()) -> Inventory:
+    """The family with other prefixes (Kimi-K2.5), and with the indexer of sparse attention (V3.2)."""
+    sizes, read = _sizes(config)
+    if indexer:
+        sizes["index_heads"], sizes["index_dim"] = read.positive("index_n_heads", most=65536), read.positive("index_head_dim", most=65536)
+    read.done()
+    into = Collector()
+    for layer in range(sizes["layers"]):
+        _layer(into, sizes, layer, prefix, indexer)
+    parts.ends(into, sizes, tied=parts.tied(config), prefix=prefix, head=head)
+    draft = Collector()
+    for layer in range(sizes["layers"], sizes["layers"] + sizes["mtp"]):
+        _layer(draft, sizes, layer, prefix, indexer)
+        draft_ends(draft, sizes)
+    return parts.finished(model_type, sizes, into, promised=("mtp",) if sizes["mtp"] else (), optional=draft.weights, foreign=foreign)
+
+
+def _sizes(config: dict[str, Any]) -> tuple[dict[str, int], Sizes]:
+    sizes, read = parts.decoder_sizes(config, experts="n_routed_experts", inter="moe_intermediate_size", head_dim=False)
+    sizes |= {
+        "dense_inter": read.positive("intermediate_size"), "shared_experts": parts.whole_number(read, "n_shared_experts", 0),
+        "q_lora": parts.whole_number(read, "q_lora_rank", 0, 1 << 24), "kv_lora": read.positive("kv_lora_rank"),
+        "qk_nope": read.positive("qk_nope_head_dim", most=65536), "qk_rope": read.positive("qk_rope_head_dim", most=65536),
+        "v_dim": read.positive("v_head_dim", most=65536), "first_dense": parts.whole_number(read, "first_k_dense_replace", 0),
+        "mtp": parts.whole_number(read, "num_nextn_predict_layers", 0, 64)}
+    sizes["head_dim"] = sizes["qk_nope"] + sizes["qk_rope"]
+    return sizes, read
+
+
+def _layer(into: Collector, sizes: dict[str, int], layer: int, prefix: str, indexer: bool) -> None:
+    into.at(f"layers.{layer}.", f"{prefix}layers.{layer}.")
+    parts.norms(into, sizes["hidden"])
+    _attention(into, sizes)
+    if indexer:
+        _indexer(into, sizes)
+    if layer < sizes["first_dense"]:
+        parts.mlp(into, "mlp.", "mlp.", sizes["hidden"], sizes["dense_inter"])
+    else:
+        sparse(into, sizes)
+
+
+def sparse(into: Collector, sizes: dict[str, int]) -> None:
+    """Router with its correction bias, routed and shared experts, under `mlp`."""
+    parts.router(into, "mlp.gate", sizes, "mlp.gate.e_score_correction_bias")
+    parts.experts(into, "moe.", "mlp.", sizes, sizes["inter"])
+    if sizes["shared_experts"]:
+        parts.mlp(into, "moe.shared.", "mlp.shared_experts.", sizes["hidden"], sizes["inter"] * sizes["shared_experts"], "shared_experts")
+
+
+def _attention(into: Collector, sizes: dict[str, int]) -> None:
+    hidden, heads = sizes["hidden"], sizes["heads"]
+    query = heads * (sizes["qk_nope"] + sizes["qk_rope"])
+    if sizes["q_lora"]:
+        into.matrix("attn.q_a", "self_attn.q_a_proj", (sizes["q_lora"], hidden), ("q_lora", "hidden"), "attention.q_a", True)
+        into.vector("attn.q_a_norm", "self_attn.q_a_layernorm.weight", sizes["q_lora"], "q_lora", "norms")
+        into.matrix("attn.q_b", "self_attn.q_b_proj", (query, sizes["q_lora"]), ("heads*head_dim", "q_lora"), "attention.q_b", True)
+    else:
+        into.matrix("attn.q", "self_attn.q_proj", (query, hidden), ("heads*head_dim", "hidden"), "attention.q", True)
+    latent_width = sizes["kv_lora"] + sizes["qk_rope"]
+    into.matrix("attn.kv_a", "self_attn.kv_a_proj_with_mqa", (latent_width, hidden), ("kv_lora+qk_rope", "hidden"), "attention.kv_a", True)
+    into.vector("attn.kv_a_norm", "self_attn.kv_a_layernorm.weight", sizes["kv_lora"], "kv_lora", "norms")
+    into.matrix("attn.kv_b", "self_attn.kv_b_proj", (heads * (sizes["qk_nope"] + sizes["v_dim"]), sizes["kv_lora"]), ("heads*(qk_nope+v)", "kv_lora"),
+                "attention.kv_b", True)
+    into.matrix("attn.o", "self_attn.o_proj", (hidden, heads * sizes["v_dim"]), ("hidden", "heads*v"), "attention.o", True)
+
+
+def _indexer(into: Collector, sizes: dict[str, int]) -> None:
+    """Sparse attention's indexer; its `k_norm` is a LayerNorm with a bias."""
+    dim, role = sizes["index_dim"], "attention.indexer"
+    into.matrix("attn.indexer.wq_b", "self_attn.indexer.wq_b", (sizes["index_heads"] * dim, sizes["q_lora"]), ("index", "q_lora"), role, True)
+    into.matrix("attn.indexer.wk", "self_attn.indexer.wk", (dim, sizes["hidden"]), ("index", "hidden"), role, True)
+    into.matrix("attn.indexer.weights", "self_attn.indexer.weights_proj", (sizes["index_heads"], sizes["hidden"]), ("index_heads", "hidden"), role, False)
+    into.vector("attn.indexer.k_norm", "self_attn.indexer.k_norm.weight", dim, "index", "norms")
+    into.vector("attn.indexer.k_norm_bias", "self_attn.indexer.k_norm.bias", dim, "index", "norms")
+
+
+def draft_ends(into: Collector, sizes: dict[str, int]) -> None:
+    """What a draft layer has beside a layer's own: two norms, the projection of both inputs, embedding and head."""
+    hidden, vocab = sizes["hidden"], sizes["vocab"]
+    into.matrix("embed", "embed_tokens", (vocab, hidden), ("vocab", "hidden"), "embedding", False)
+    into.vector("enorm", "enorm.weight", hidden, "hidden", "norms")
+    into.vector("hnorm", "hnorm.weight", hidden, "hidden", "norms")
+    into.matrix("eh_proj", "eh_proj", (hidden, 2 * hidden), ("hidden", "2*hidden"), "mtp", False)
+    into.vector("head_norm", "shared_head.norm.weight", hidden, "hidden", "norms")
+    into.matrix("head", "shared_head.head", (vocab, hidden), ("vocab", "hidden"), "mtp", False)
