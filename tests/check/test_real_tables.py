@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.failures.tools import SCALE_ENDINGS, plausible
-from tests.inspection.tables import tensors, write_headers
-from tests.models.test_tables import CONFIGS
+from tests.inspection.tables import CONFIGS, tensors, write_headers
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.run import findings, targets

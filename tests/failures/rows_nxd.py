@@ -75,6 +75,7 @@ def _qwen3_blocks(folder: Path) -> Path:
         for leaf, (rows, cols) in (("gate_up_proj", (512, 512)), ("down_proj", (256, 512))):
             kept[f"{path}{leaf}.weight"], kept[f"{path}{leaf}.scale"] = ("F8_E4M3", (8, rows, cols)), ("F32", (8, rows // 128, cols // 128))
     own = QUANTIZED | {"quantization_block_axis": [-2, -1], "quantization_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "self_attn"], "batch_size": 16}
+    config |= {"model_type": "qwen3_moe_like", "architectures": ["Qwen3MoeLikeForCausalLM"]}  # a family without an inventory
     return build(folder, kept, config, files={"neuron_config.json": own})
 
 

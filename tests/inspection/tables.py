@@ -9,7 +9,9 @@ from pathlib import Path
 
 from weighbridge.testing import safetensors_writer
 
-TABLES = json.loads((Path(__file__).resolve().parent.parent / "data" / "tensor_tables.json").read_text(encoding="utf-8"))["models"]
+DATA = Path(__file__).resolve().parent.parent / "data"
+TABLES = json.loads((DATA / "tensor_tables.json").read_text(encoding="utf-8"))["models"]
+CONFIGS = json.loads((DATA / "real_configs.json").read_text(encoding="utf-8"))["models"]
 
 
 def tensors(model: str, experts: int | None = None) -> Iterator[tuple[str, str, tuple[int, ...]]]:
@@ -24,7 +26,7 @@ def tensors(model: str, experts: int | None = None) -> Iterator[tuple[str, str, 
 def write(model: str, out: Path, experts: int | None = None, config: dict | None = None) -> Path:
     """Write the checkpoint into the new folder `out`, as one file."""
     return write_headers(out, {name: (dtype, shape) for name, dtype, shape in tensors(model, experts)},
-                         TABLES[model]["config"] if config is None else config)
+                         CONFIGS[model] if config is None else config)
 
 
 def write_headers(out: Path, table: dict[str, tuple[str, tuple[int, ...]]], config: dict) -> Path:

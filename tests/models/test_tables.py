@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from math import prod
-from pathlib import Path
 
 import pytest
 
-from tests.inspection.tables import TABLES, tensors
+from tests.inspection.tables import CONFIGS, TABLES, tensors
 from weighbridge.models import inventory
 
-CONFIGS = json.loads((Path(__file__).resolve().parent.parent / "data" / "real_configs.json").read_text(encoding="utf-8"))["models"]
 HELPERS = (".weight_scale_inv", ".weight_scale", ".scales", ".qzeros", "_scales", ".weight_shape")
 
 

@@ -90,7 +90,7 @@ _parts: WeakKeyDictionary[Case, list[Part]] = WeakKeyDictionary()
 def parts(case: Case) -> list[Part]:
     """All parts of a checkpoint, made once."""
     if case not in _parts:
-        _parts[case] = list(_collect(case))
+        _parts[case] = sorted(_collect(case), key=lambda part: (part.role, part.name))
     return _parts[case]
 
 

@@ -167,7 +167,7 @@ class Nxd:
                 full: Any = heads
                 found.append(Stored(name, module_path(stem), key.role, full[0], full[1], full[2] if len(full) > 2 else "", full[4] if len(full) > 2 else (),
                                     pair.count))
-        return found
+        return sorted(found, key=lambda s: (s.name, s.shape))
 
     def listed(self, stored: Stored) -> bool:
         """Whether the skip list names a module: by any part of its path's text (NxD quantization/quantize.py 122)."""
@@ -186,7 +186,8 @@ class Nxd:
 
     @property
     def attention(self) -> list[Stored]:
-        return [s for s in self.stored if s.role in ("attention.q", "attention.k", "attention.v", "attention.o", "attention.qkv")]
+        roles = ("attention.q", "attention.k", "attention.v", "attention.qkv", "attention.o")
+        return sorted((s for s in self.stored if s.role in roles), key=lambda s: roles.index(s.role))
 
     @property
     def raw_scales(self) -> list[Stored]:

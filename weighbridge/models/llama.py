@@ -1,29 +1,36 @@
-"""Llama and its relatives with the same names (`LlamaForCausalLM`; SmolLM2 is one).
+"""Llama 2 and 3, SmolLM2 and others of `LlamaForCausalLM`.
 
-Source: transformers 5.23 `models/llama/modeling_llama.py`. `attention_bias` puts a bias on q, k, v and o, `mlp_bias` on gate, up and down.
+Source: transformers 5.23 `models/llama/modeling_llama.py`: `attention_bias` puts a bias on q, k, v and o, `mlp_bias` on gate, up and down.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.models import parts
-from weighbridge.models.inventory import Collector, Inventory
+from weighbridge.models import decoder
+from weighbridge.models.architecture import Architecture, Settings, read_rope
+from weighbridge.models.inventory import Inventory
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
-    return dense(config, "llama", biases="qkvo" if config.get("attention_bias") is True else "", mlp_bias=config.get("mlp_bias") is True)
+    """Every logical weight: `embed`, `layers.{l}.attn.q`, `layers.{l}.mlp.gate`, …"""
+    read = Settings(config)
+    sizes, biases = _sizes(read), _biases(read)
+    return decoder.build(read, "llama", sizes, lambda into, layer: decoder.mlp(into, sizes, sizes["inter"], biases), biases=biases)
 
 
-def dense(config: dict[str, Any], model_type: str, *, biases: str = "", mlp_bias: bool = False, qk_norm: str = "none") -> Inventory:
-    """A decoder of alike layers without experts."""
-    sizes, read = parts.decoder_sizes(config)
-    read.done()
-    into = Collector()
-    for layer in range(sizes["layers"]):
-        into.at(f"layers.{layer}.", f"model.layers.{layer}.")
-        parts.norms(into, sizes["hidden"])
-        parts.attention(into, sizes, biases=biases, qk_norm=qk_norm)
-        parts.mlp(into, "mlp.", "mlp.", sizes["hidden"], sizes["inter"], bias=mlp_bias)
-    parts.ends(into, sizes, tied=parts.tied(config))
-    return parts.finished(model_type, sizes, into)
+def architecture(config: dict[str, Any]) -> Architecture:
+    """What runs: full attention, RMSNorm with eps 1e-6 unless told otherwise."""
+    read = Settings(config)
+    sizes, biases = _sizes(read), _biases(read)
+    return decoder.describe(read, "llama", sizes, read_rope(read, sizes["head_dim"], 10_000.0), biases=biases)
+
+
+def _sizes(read: Settings) -> dict[str, int]:
+    return decoder.read_sizes(read) | {"inter": read.positive("intermediate_size")}
+
+
+def _biases(read: Settings) -> frozenset[str]:
+    attention = "qkvo" if read.flag("attention_bias", False) else ""
+    mlp = ("gate", "up", "down") if read.flag("mlp_bias", False) else ()
+    return frozenset((*attention, *mlp))

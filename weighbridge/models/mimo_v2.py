@@ -39,8 +39,8 @@ def _pattern(read: Sizes, key: str, layers: int, default: int) -> list[int]:
     value = read.config.get(key)
     if value is None:
         return [default] * layers
-    good = isinstance(value, list) and len(value) == layers and all(v in (0, 1) for v in value)
-    read.require(good, key, f"is no list of {layers} zeros and ones")
+    good = isinstance(value, list) and len(value) >= layers and all(v in (0, 1) for v in value)
+    read.require(good, key, f"is no list of at least {layers} zeros and ones")
     return value if good else [default] * layers
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from weighbridge.models import decoder
+from weighbridge.models.architecture import Architecture, Routing, Settings, read_rope
 from weighbridge.models.inventory import Collector, Inventory, Sizes
 
 
@@ -28,6 +30,25 @@ def inventory(config: dict[str, Any]) -> Inventory:
     into.matrix("head", "lm_head", (vocab, hidden), ("vocab", "hidden"), "lm_head", False)
     promised = ("mtp",) if config.get("use_mtp") and config.get("num_mtp_modules") else ()
     return Inventory("minimax_m2", sizes, into.weights, promised)
+
+
+def architecture(config: dict[str, Any]) -> Architecture:
+    """What runs: RMSNorm over all of q and of k before the split, partial rotary, experts by sigmoid + bias in every layer.
+
+    The published configs say `rotary_dim`, transformers 5 writes `rope_parameters.partial_rotary_factor`. Keys that M2.7 dropped are not needed.
+    """
+    sizes = _sizes(config)
+    read = Settings(config)
+    head_dim = sizes["head_dim"]
+    dims = read.positive("rotary_dim", most=head_dim) if config.get("rotary_dim") is not None else head_dim
+    read.one_of("scoring_func", "sigmoid", ("sigmoid",))
+    read.one_of("qk_norm_type", "per_layer", ("per_layer",))
+    for key in ("use_qk_norm", "use_routing_bias"):
+        read.require(read.flag(key, True), key, "is false; every published model of this family has it")
+    kinds = config.get("attn_type_list") or []
+    read.require(isinstance(kinds, list) and all(kind == 1 for kind in kinds), "attn_type_list", "names a layer whose attention is not full (1)")
+    routing = Routing(sizes["experts"], sizes["top_k"], "sigmoid", bias=True, normalize=True)
+    return decoder.describe(read, "minimax_m2", sizes, read_rope(read, head_dim, 5_000_000.0, dims), qk_norm="whole", routing=routing)
 
 
 def _sizes(config: dict[str, Any]) -> dict[str, int]:

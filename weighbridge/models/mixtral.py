@@ -1,25 +1,35 @@
-"""Mixtral (`MixtralForCausalLM`): w1 is gate, w3 up, w2 down; softmax over the chosen experts.
+"""Mixtral 8x7B and 8x22B (`MixtralForCausalLM`).
 
-Source: transformers 5.23 `models/mixtral/modeling_mixtral.py` and the published names (`block_sparse_moe`).
+Source: transformers 5.23 `models/mixtral/modeling_mixtral.py`: softmax over all experts, the chosen weights divided by their sum
+(the same as a softmax over the chosen); w1 is gate, w3 up, w2 down; `sliding_window` holds for every layer.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.models import parts
-from weighbridge.models.inventory import Collector, Inventory
+from weighbridge.models import decoder
+from weighbridge.models.architecture import Architecture, Routing, Settings, read_rope, read_windows
+from weighbridge.models.inventory import Inventory
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
-    sizes, read = parts.decoder_sizes(config, experts="num_local_experts")
-    read.done()
-    into = Collector()
-    for layer in range(sizes["layers"]):
-        into.at(f"layers.{layer}.", f"model.layers.{layer}.")
-        parts.norms(into, sizes["hidden"])
-        parts.attention(into, sizes)
-        parts.router(into, "block_sparse_moe.gate", sizes)
-        parts.experts(into, "moe.", "block_sparse_moe.", sizes, sizes["inter"], ("w1", "w3", "w2"))
-    parts.ends(into, sizes, tied=parts.tied(config))
-    return parts.finished("mixtral", sizes, into)
+    """Every logical weight: `layers.{l}.attn.q`, `layers.{l}.moe.router`, `layers.{l}.moe.experts.{e}.gate`, …"""
+    read = Settings(config)
+    sizes = _sizes(read)
+    return decoder.build(read, "mixtral", sizes, lambda into, layer: decoder.experts(into, sizes, "block_sparse_moe", ("w1", "w3", "w2")))
+
+
+def architecture(config: dict[str, Any]) -> Architecture:
+    """What runs."""
+    read = Settings(config)
+    sizes = _sizes(read)
+    window = read_windows(read, sizes["layers"], None, per_layer=False, switch=False)
+    routing = Routing(sizes["experts"], sizes["top_k"], "softmax", bias=False, normalize=True)
+    return decoder.describe(read, "mixtral", sizes, read_rope(read, sizes["head_dim"], 1_000_000.0), window=window, routing=routing, eps=1e-5)
+
+
+def _sizes(read: Settings) -> dict[str, int]:
+    sizes = decoder.read_sizes(read, kv_heads=8)
+    decoder.read_experts(read, sizes, "num_local_experts" if "num_local_experts" in read.config else "num_experts", "intermediate_size")
+    return sizes

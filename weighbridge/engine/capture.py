@@ -1,0 +1,206 @@
+"""Captures: the activations of a run as a folder of safetensors with `capture.json`, and the reader that checks them.
+
+A capture holds every stage that `observe` names, [positions, width], all sequences one after the other. `embed` and the layers in
+groups of eight lie in files of their own. `capture.json` is written last: a folder without it is not complete.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from weighbridge import __version__
+from weighbridge.checkpoint.header import Tensor, read_header
+from weighbridge.checkpoint.store import unsafe_name
+from weighbridge.encoding import codec
+from weighbridge.errors import Problem, Refused, Usage, WeighbridgeError
+
+MANIFEST, SCHEMA = "capture.json", "weighbridge.capture/1"
+NAME = re.compile(r"(?:embed|norm|logits|layers\.(0|[1-9]\d{0,3})\.(?:attn|router|chosen|experts|block))")
+STAGES = ("attn", "router", "chosen", "experts", "block")
+GROUP = 8  # layers in one file
+CHUNK = 128  # tokens that are fed at a time
+JSON_LIMIT = 64_000_000  # bytes of capture.json
+MOST = 1 << 24  # positions of a capture
+DTYPES: dict[str, Any] = {"F32": np.float32, "F64": np.float64, "F16": np.float16, "BF16": np.uint16, "I64": np.int64, "I32": np.int32}
+
+Observe = Callable[[str, np.ndarray], None]
+
+
+class Recorded(msgspec.Struct, forbid_unknown_fields=True):
+    """One sequence of a capture: its token ids, and the text of each where a tokenizer was at hand."""
+
+    ids: list[int]
+    tokens: list[str] = []
+
+
+class Entry(msgspec.Struct):
+    """One recorded stage: its place and form."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    file: str
+
+
+class Manifest(msgspec.Struct):
+    """`capture.json`."""
+
+    schema: str
+    version: str
+    source: dict[str, str]
+    numerics: str
+    sequences: list[Recorded]
+    names: list[Entry]
+
+
+def order(name: str) -> tuple[int, int]:
+    """The place of a stage in the pass: embed, the stages of each layer, norm, logits. `name` fits NAME."""
+    parts = name.split(".")
+    if len(parts) == 3:
+        return int(parts[1]), STAGES.index(parts[2])
+    return {"embed": (-1, 0), "norm": (1 << 20, 0), "logits": (1 << 20, 1)}[name]
+
+
+def chunks(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """`ids` in runs of `size`, the last one shorter."""
+    return (ids[at : at + size] for at in range(0, len(ids), size))
+
+
+# ---- writing
+
+
+def write_capture(folder: Path, engine: Any, sequences: Sequence[Sequence[int]], *, source: Any, numerics: str = "plain",
+                  decode: Callable[[int], str] | None = None) -> dict[str, Any]:
+    """Run `sequences` of token ids through `engine` and write every stage into `folder`; returns the manifest.
+
+    `source` is what `bind` gave for the checkpoint, `decode` gives the text of one token. Memory holds one chunk of one
+    stage. Raises Usage where there is nothing to run, WeighbridgeError where the folder holds something already.
+    """
+    sequences = [list(map(int, ids)) for ids in sequences if len(ids)]
+    if not sequences:
+        raise Usage("there is no token to run", "--capture", "give a prompt")
+    _require_empty(folder)
+    writer = _Writer(folder, sum(map(len, sequences)))
+    for ids in sequences:
+        session = engine.session(len(ids))
+        # The first token alone tells all names and widths; from then on each stage goes straight to its place.
+        for part in ([ids[:1], *chunks(ids[1:], CHUNK)] if not writer.entries else chunks(ids, CHUNK)):
+            session.feed(part, rows="all", observe=writer)
+            writer.advance(len(part))
+    manifest = {
+        "schema": SCHEMA, "version": __version__,
+        "source": {"name": Path(source.checkpoint.label).name, "digest": source.checkpoint.digest, "layout": source.layout,
+                   "model_type": source.checkpoint.model_type},
+        "numerics": numerics,
+        "sequences": [{"ids": ids, "tokens": [decode(i) for i in ids] if decode else []} for ids in sequences],
+        "names": writer.entries,
+    }
+    part = folder / (MANIFEST + ".partial")
+    part.write_text(json.dumps(manifest, ensure_ascii=True, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, folder / MANIFEST)
+    return manifest
+
+
+def _require_empty(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    held = sorted(entry.name for entry in os.scandir(folder))
+    if held:
+        raise WeighbridgeError("output", f"the folder holds {len(held):,} files already, {held[0]!r} first", str(folder),
+                               "give a new folder: two captures must not be mixed")
+
+
+class _Writer:
+    """`observe` of a session: keeps the stages of the first token, lays the files out, then writes rows in place."""
+
+    def __init__(self, folder: Path, positions: int) -> None:
+        self.folder, self.positions, self.row = folder, positions, 0
+        self.first: dict[str, np.ndarray] = {}
+        self.rows: dict[str, np.ndarray] = {}
+        self.entries: list[dict[str, Any]] = []
+
+    def __call__(self, name: str, array: np.ndarray) -> None:
+        if self.entries:
+            self.rows[name][self.row : self.row + len(array)] = array
+        else:
+            self.first[name] = np.array(array)
+
+    def advance(self, tokens: int) -> None:
+        """The stages of `tokens` more positions were seen."""
+        if not self.entries:
+            self._lay_out()
+        self.row += tokens
+
+    def _lay_out(self) -> None:
+        groups: dict[str, list[str]] = {}
+        for name in sorted(self.first, key=order):
+            layer = order(name)[0]
+            low = layer // GROUP * GROUP
+            file = "start" if layer < 0 else "end" if layer >= 1 << 20 else f"layers-{low:04}-{low + GROUP - 1:04}"
+            groups.setdefault(f"{file}.safetensors", []).append(name)
+        for file, names in groups.items():
+            self._make(file, names)
+        for name, array in self.first.items():
+            self.rows[name][: len(array)] = array
+        self.first.clear()
+
+    def _make(self, file: str, names: list[str]) -> None:
+        header: dict[str, Any] = {"__metadata__": {"format": "np"}}
+        end = 0
+        kinds = {name: "I64" if self.first[name].dtype == np.int64 else "F32" for name in names}
+        for name in sorted(names, key=lambda n: (kinds[n] != "I64", order(n))):  # the widest first, so that all lie on their size
+            shape = [self.positions, self.first[name].shape[1]]
+            size = shape[0] * shape[1] * np.dtype(DTYPES[kinds[name]]).itemsize
+            header[name] = {"dtype": kinds[name], "shape": shape, "data_offsets": [end, end + size]}
+            end += size
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        path = self.folder / file
+        with open(path, "wb") as handle:
+            handle.write(struct.pack("<Q", len(text)) + text)
+            handle.truncate(8 + len(text) + end)
+        for name in names:
+            entry = header[name]
+            self.rows[name] = np.memmap(path, DTYPES[entry["dtype"]], "r+", 8 + len(text) + entry["data_offsets"][0], tuple(entry["shape"]))
+            self.entries.append({"name": name, "dtype": entry["dtype"], "shape": entry["shape"], "file": file})
+
+
+# ---- reading
+
+
+class Capture:
+    """A folder of recorded activations. `rows(name, start, stop)` gives a stage, float32 (chosen: int64) [positions, width].
+
+    Without `names` the folder holds `capture.json`; with it, a mapping file says what the tensors of another recorder are
+    (`foreign.py`). Raises Refused with all that is wrong in manifest and headers.
+    """
+
+    def __init__(self, folder: Path, names: Path | None = None) -> None:
+        self.folder, self.label = folder, str(folder)
+        if names is None:
+            manifest = _manifest(folder)
+            self.sequences, self.numerics, self.source = manifest.sequences, manifest.numerics, manifest.source
+            self.views = {e.name: (_listed(folder, manifest), e.name, []) for e in ()}
+            self._own(manifest)
+        else:
+            from weighbridge.engine import foreign
+
+            self.sequences, self.numerics, self.source = foreign.sequences(names), "recorded", {}
+            self.arrays = foreign.arrays(folder, names, self.positions)
+        self.names = sorted(self.arrays, key=order)
+
+    @property
+    def positions(self) -> int:
+        return sum(len(each.ids) for each in self.sequences)
+
+    def rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows of one stage, copied out of the file."""
+        return values(self.arrays[name][start:stop], name)
