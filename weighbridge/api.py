@@ -39,6 +39,22 @@ class Model:
 
         return inspect(self.checkpoint)
 
+    def check(self, *runtimes: str, **settings: Any) -> dict[str, Any]:
+        """Findings against `runtimes` (`vllm`, `neuron`, …; a version as `vllm@0.11`): see `weighbridge.check/1`.
+
+        Settings are those of the command line with underscores: tp, ep, expert_parallel, moe_tp, moe_ep, batch, context, device_memory (bytes), …
+        """
+        from weighbridge.check import run
+        from weighbridge.check.case import Case
+        from weighbridge.check.settings import Settings
+
+        try:
+            asked = Settings(**settings)
+        except TypeError as error:
+            raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
+        case = Case(self.checkpoint, run.targets(runtimes), asked)
+        return run.document(case, run.findings(case))
+
     def plan(self, layout: str, **options: Any) -> Plan:
         """The plan to `layout`. Options are those of `convert` with underscores; problems are in the plan."""
         return plan_for(self.checkpoint, layout, **options)

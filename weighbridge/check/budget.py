@@ -95,14 +95,21 @@ def cache_bytes(case: Case, settings: Settings, d: cuts.Degrees) -> int:
 
 def _windows(case: Case) -> Iterator[int]:
     """For each layer the tokens that it keeps: 0 for all. Linear attention keeps a state of fixed size, which is not counted."""
-    kinds, window = case.text_config.get("layer_types"), case.text_config.get("sliding_window")
+    window = case.text_config.get("sliding_window")
     window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else 0
-    if not isinstance(kinds, list) or len(kinds) != case.sizes.layers:
-        kinds = ["full_attention"] * min(case.sizes.layers, 4096)
-    for kind in kinds:
-        if kind == "linear_attention":
-            continue
-        yield window if kind in ("sliding_attention", "chunked_attention") else 0
+    for kind in _kinds(case):
+        if kind != "linear_attention":
+            yield window if kind in ("sliding_attention", "chunked_attention") else 0
+
+
+def _kinds(case: Case) -> list[str]:
+    """What each layer attends to, in the three spellings of configs: `layer_types`; MiMo's 1 for a window; MiniMax's 0 for linear attention."""
+    layers = min(case.sizes.layers, 4096)
+    for key, words in (("layer_types", {}), ("hybrid_layer_pattern", {1: "sliding_attention"}), ("attn_type_list", {0: "linear_attention"})):
+        given = case.text_config.get(key)
+        if isinstance(given, list) and len(given) == layers:
+            return [words.get(v, "full_attention") if isinstance(v, int) else v if isinstance(v, str) else "full_attention" for v in given]
+    return ["full_attention"] * layers
 
 
 def fitting(case: Case, settings: Settings, target: Target, memory: int) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ PLAIN_ROUTERS = frozenset({"minimax_m2", "mixtral", "deepseek_v3", "deepseek_v32
                            "qwen2_moe"})
 QWEN_TOWERS = frozenset({"qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"})
 _FUSED_OF = {part: fused for fused, parts in FUSED.items() for part in parts}
+_TOWERS = frozenset(TOWERS.values())
 FUSING = ("vllm", "sglang", "tensorrt-llm")
 
 
@@ -35,6 +36,15 @@ class Built:
     def __init__(self, path: str, asked: tuple[str, ...], units: list[Unit], fused: str, candidate: bool | None, draft: bool) -> None:
         self.path, self.asked, self.units, self.fused, self.candidate, self.draft = path, asked, units, fused, candidate, draft
         self.skipped = False
+
+    def join(self, unit: Unit, asked: tuple[str, ...], candidate: bool | None) -> None:
+        """Another stored part of the same module. The biases of stacked experts are parts that decide nothing."""
+        if candidate is False and self.candidate is not False:
+            return
+        if self.candidate is False and candidate is not False:
+            self.units, self.asked, self.candidate = [], (), candidate
+        self.units.append(unit)
+        self.asked = tuple(dict.fromkeys((*self.asked, *asked)))
 
     @property
     def coded(self) -> int:
@@ -79,7 +89,13 @@ class Naming:
         return vllm.name(stem, self.model_type, self.multimodal) if runtime == "vllm" else stem
 
     def asked(self, unit: Unit, path: str) -> tuple[str, ...]:
-        """compressed-tensors compares the names of the first expert's matrices, as vLLM's `get_moe_method` does."""
+        """compressed-tensors compares the names of the first expert's matrices, as vLLM's `get_moe_method` does.
+
+        A claim below `text_config` speaks of the language model's own paths.
+        """
+        inner = path.removeprefix("language_model.")
+        if inner != path and self.claim.place == "text" and not unit.expert:
+            return (path, inner)
         if unit.expert and self.reader.endswith("compressed-tensors"):
             first = path + unit.path[len(unit.stem):]
             return (path, first)
@@ -105,14 +121,13 @@ def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:
     found: dict[str, Built] = {}
     for unit in stored:
         path = names.path(unit)
-        known = found.get(path)
-        if known is not None:
-            known.units.append(unit)
-            known.asked = tuple(dict.fromkeys((*known.asked, *names.asked(unit, path))))
-            continue
         draft = is_draft(unit, names.layers)
         candidate = _candidate(names, unit, draft)
         asked = names.asked(unit, path)
+        known = found.get(path)
+        if known is not None:
+            known.join(unit, asked, candidate)
+            continue
         if candidate and targets is not None and not any(a in targets for a in asked):
             candidate = _targeted(names, asked)
         found[path] = Built(path, asked, [unit], _fused(names, unit, path), candidate, draft)
@@ -140,7 +155,7 @@ def _candidate(names: Naming, unit: Unit, draft: bool) -> bool | None:
         return False
     if family == "mxfp4" and not unit.expert:
         return False  # transformers Mxfp4 and vLLM's Mxfp4Config take the experts alone
-    if role.split(".")[0] in set(TOWERS.values()):
+    if role in _TOWERS:
         return True if runtime == "vllm" and names.model_type in QWEN_TOWERS and unit.path.rpartition(".")[2] in ("qkv", "proj", "fc1", "fc2") else None
     return {"transformers": _transformers, "vllm": _vllm, "sglang": _sglang, "tensorrt-llm": _tensorrt_llm, "neuron": _neuron}.get(
         runtime, lambda *_: None)(names, unit, draft)

@@ -179,8 +179,8 @@ class _Writer:
 class Capture:
     """A folder of recorded activations. `rows(name, start, stop)` gives a stage, float32 (chosen: int64) [positions, width].
 
-    Without `names` the folder holds `capture.json`; with it, a mapping file says what the tensors of another recorder are
-    (`foreign.py`). Raises Refused with all that is wrong in manifest and headers.
+    Without `names` the folder holds `capture.json`; with it, a mapping file says what the tensors of another recorder
+    are (`foreign.py`). Raises Refused with all that is wrong in manifest and headers.
     """
 
     def __init__(self, folder: Path, names: Path | None = None) -> None:
@@ -188,13 +188,12 @@ class Capture:
         if names is None:
             manifest = _manifest(folder)
             self.sequences, self.numerics, self.source = manifest.sequences, manifest.numerics, manifest.source
-            self.views = {e.name: (_listed(folder, manifest), e.name, []) for e in ()}
-            self._own(manifest)
+            self.arrays = _own(folder, manifest)
         else:
             from weighbridge.engine import foreign
 
-            self.sequences, self.numerics, self.source = foreign.sequences(names), "recorded", {}
-            self.arrays = foreign.arrays(folder, names, self.positions)
+            self.sequences, self.arrays = foreign.read(folder, names)
+            self.numerics, self.source = "recorded", {}
         self.names = sorted(self.arrays, key=order)
 
     @property
@@ -203,4 +202,111 @@ class Capture:
 
     def rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows of one stage, copied out of the file."""
-        return values(self.arrays[name][start:stop], name)
+        part = self.arrays[name][start:stop]
+        if name.endswith(".chosen"):
+            return np.asarray(part, np.int64)
+        return codec.from_bf16(part) if part.dtype == np.uint16 else np.array(part, np.float32)
+
+
+def is_capture(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def sequence_problems(sequences: Sequence[Recorded], where: str) -> list[Problem]:
+    """What is wrong with the token ids of a manifest or a mapping file."""
+    count = sum(len(each.ids) for each in sequences)
+    problems = []
+    if not 0 < count <= MOST or any(not each.ids for each in sequences):
+        problems.append(Problem("capture", f"{len(sequences):,} sequences with {count:,} token ids; 1 to {MOST:,} are needed, none of them empty",
+                                f"{where}: sequences", "record again, or name the ids of the prompt"))
+    for number, each in enumerate(sequences):
+        wrong = [i for i in each.ids if not 0 <= i < 1 << 31]
+        if wrong:
+            problems.append(Problem("capture", f"{wrong[0]} is no token id", f"{where}: sequences[{number}]"))
+        if each.tokens and len(each.tokens) != len(each.ids):
+            problems.append(Problem("capture", f"{len(each.tokens):,} texts for {len(each.ids):,} ids", f"{where}: sequences[{number}]"))
+    return problems
+
+
+def read_json(path: Path, kind: Any) -> Any:
+    """A JSON file as `kind`, whatever is in it; Refused with words otherwise."""
+    try:
+        size = path.stat().st_size
+        if size > JSON_LIMIT:
+            raise Refused([Problem("json-too-large", f"{size:,} bytes, the limit is {JSON_LIMIT:,}", str(path))])
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise WeighbridgeError("io", f"cannot be read: {error.strerror}", str(path), "give a capture folder, or --names FILE") from error
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise Refused([Problem("capture", f"is not of this form: {error}", str(path), "docs/bring-up.md shows the form")]) from error
+
+
+def headers(folder: Path, files: Sequence[str]) -> tuple[dict[str, dict[str, Tensor]], list[Problem]]:
+    """Checked headers of safetensors files in `folder`: {file: {name: tensor}}."""
+    found, problems = {}, []
+    for file in files:
+        path = folder / file
+        if unsafe_name(file) or "/" in file:
+            problems.append(Problem("capture", f"{file[:200]!r} {unsafe_name(file) or 'leads into another folder'}", str(folder)))
+        elif not path.is_file():
+            problems.append(Problem("shard-missing", "the file is not here", str(path), "copy the whole folder"))
+        else:
+            with open(path, "rb", buffering=0) as handle:
+                header, wrong = read_header(file, path.stat().st_size, lambda offset, length, h=handle: os.pread(h.fileno(), length, offset))
+            problems += wrong
+            found[file] = header.tensors if header else {}
+    return found, problems
+
+
+def mapped(folder: Path, tensor: Tensor) -> np.ndarray:
+    """A stored tensor, read-only and mapped; BF16 as its bits. The header was checked against the file's length."""
+    if 0 in tensor.shape:
+        return np.empty(tensor.shape, DTYPES[tensor.dtype])
+    return np.memmap(folder / tensor.file, DTYPES[tensor.dtype], "r", tensor.start, tensor.shape)
+
+
+def stage_problem(name: str, shape: Sequence[int], dtype: str, positions: int) -> str:
+    """Why a tensor cannot be the stage `name`, or an empty text."""
+    if not NAME.fullmatch(name):
+        return "is no name of a stage"
+    whole = dtype in ("I64", "I32")
+    if dtype not in DTYPES or whole != name.endswith(".chosen"):
+        return f"is {dtype}; {'I64 or I32' if name.endswith('.chosen') else 'F32, F64, F16 or BF16'} is needed"
+    if len(shape) != 2 or shape[0] != positions or shape[1] < 1:
+        return f"is {list(shape)}; [{positions}, width] is needed, a row for each token id"
+    return ""
+
+
+def _manifest(folder: Path) -> Manifest:
+    manifest = read_json(folder / MANIFEST, Manifest)
+    if manifest.schema != SCHEMA:
+        raise Refused([Problem("capture", f"schema is {manifest.schema[:80]!r}, {SCHEMA} is known", str(folder / MANIFEST))])
+    problems = sequence_problems(manifest.sequences, str(folder / MANIFEST))
+    if problems:
+        raise Refused(problems)
+    return manifest
+
+
+def _own(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+    """The stages that `capture.json` lists, each compared with the header of its file."""
+    positions = sum(len(each.ids) for each in manifest.sequences)
+    found, problems = headers(folder, sorted({entry.file for entry in manifest.names}))
+    arrays: dict[str, np.ndarray] = {}
+    for entry in manifest.names:
+        tensor = found.get(entry.file, {}).get(entry.name)
+        where = f"{folder / MANIFEST}: {entry.name[:200]}"
+        wrong = stage_problem(entry.name, entry.shape, entry.dtype, positions) or ("is listed twice" if entry.name in arrays else "")
+        if wrong:
+            problems.append(Problem("capture", wrong, where, "record again"))
+        elif tensor is None:
+            problems += [Problem("missing-tensor", f"{entry.file} does not hold it", where)] if entry.file in found else []
+        elif (tensor.dtype, list(tensor.shape)) != (entry.dtype, entry.shape):
+            problems.append(Problem("capture", f"{tensor.dtype} {list(tensor.shape)} in {entry.file}, {entry.dtype} {entry.shape} in {MANIFEST}", where,
+                                    "files of two captures are mixed: record again"))
+        else:
+            arrays[entry.name] = mapped(folder, tensor)
+    if not manifest.names:
+        problems.append(Problem("capture", "it lists no stage", str(folder / MANIFEST)))
+    if problems:
+        raise Refused(problems)
+    return arrays

@@ -57,7 +57,8 @@ def keys_of(names: Iterable[str]) -> list[str]:
 
 def family_roles(config: dict[str, Any]) -> tuple[dict[str, str], str]:
     """Role by key for a known family, and why its inventory cannot be made (if so). One layer names them all."""
-    if config.get("model_type") not in FAMILIES:
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         return {}, ""
     layers = config.get("num_hidden_layers")
     one = {**config, "num_hidden_layers": 1} if isinstance(layers, int) and layers > 0 else config

@@ -1,0 +1,88 @@
+"""From a bound checkpoint to what the forward pass multiplies with: rectangles of mapped files, nothing copied.
+
+Any layout that can be bound can be run: a weight is the set of rectangles that `cover` finds, turned where the layout
+turned them. Replicated and padded shards give each element once.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from weighbridge.encoding import codec
+from weighbridge.encoding.qtensor import QTensor
+from weighbridge.encoding.scheme import plain
+from weighbridge.engine.linear import Experts, Linear
+from weighbridge.errors import Problem, Refused
+from weighbridge.plan.bind import Source
+from weighbridge.plan.cover import Fragment, cover
+from weighbridge.plan.reader import Reader
+
+BF16 = plain("BF16")
+KINDS = ("gate", "up", "down")
+
+
+class Weights:
+    """Logical weights of a source by name. `reader` gives the bytes.
+
+    `reads` is the reading of FP8 codes ("e4m3fn", or "e4m3" as a Neuron device reads them). `rounded`: float32 weights are
+    rounded to bfloat16 first, as NxD does when it loads (its `cast_type` "config").
+    """
+
+    def __init__(self, source: Source, reader: Reader, *, reads: str = "e4m3fn", rounded: bool = False) -> None:
+        self.source, self.reader = source, reader
+        self.reads, self.rounded = reads, rounded
+
+    def fragments(self, name: str) -> list[Fragment]:
+        """Rectangles that fill the weight once."""
+        return fragments(self.source, name)
+
+    def linear(self, name: str) -> Linear:
+        """The matrix [out, in]."""
+        parts = [(f.lrow, f.lcol, self._plain(self.reader.rect(f, f.lrow, f.lcol, f.lrows, f.lcols))) for f in self.fragments(name)]
+        return Linear(parts, self.source.inventory[name].shape, reads=self.reads)
+
+    def vector(self, name: str) -> np.ndarray:
+        """float32 [n]."""
+        out = np.empty(self.source.inventory[name].shape, np.float32)
+        for f in self.fragments(name):
+            out[f.lrow : f.lrow + f.lrows, f.lcol : f.lcol + f.lcols] = self._plain(self.reader.rect(f, f.lrow, f.lcol, f.lrows, f.lcols)).decode()
+        return out[0]
+
+    def experts(self, layer: int) -> Experts:
+        """All experts of a layer."""
+        names = expert_names(self.source, layer)
+        return Experts(*([self.linear(f"{name}.{kind}") for name in names] for kind in KINDS))
+
+    def _plain(self, q: QTensor) -> QTensor:
+        if self.rounded and q.encoding.dtype == "F32":
+            return QTensor(codec.to_bf16(q.codes_RC), None, BF16)
+        return q
+
+
+def fragments(source: Source, name: str) -> list[Fragment]:
+    """Rectangles of stored tensors that fill a logical weight once. Refuses a weight of which a part is nowhere."""
+    rows, cols = source.inventory[name].shape
+    found, left = cover((0, 0, rows, cols), source.holders.get(name, []))
+    if left:
+        row, col, high, wide = left[0]
+        raise Refused([Problem("uncovered", f"rows {row}..{row + high - 1}, columns {col}..{col + wide - 1} of [{rows}, {cols}] are in no stored tensor",
+                               source.inventory[name].published, "the checkpoint is not complete")])
+    return found
+
+
+def expert_names(source: Source, layer: int) -> list[str]:
+    """`layers.{layer}.moe.experts.{e}` for every expert of the model."""
+    return [f"layers.{layer}.moe.experts.{e}" for e in range(source.inventory.sizes["experts"])]
+
+
+def stored_bytes(source: Source, names: list[str]) -> int:
+    """Bytes of the stored matrices, with their scales, that hold these weights; each matrix once."""
+    matrices = {(f.source, f.lead) for name in names for f in fragments(source, name)}
+    return sum(matrix_bytes(source, number) for number, _ in matrices)
+
+
+def matrix_bytes(source: Source, number: int) -> int:
+    """Bytes of one matrix of stored tensor `number` (a stack has several) and of its scales."""
+    bound = source.bound[number]
+    lead = bound.stored.placement.lead
+    return (bound.weight.nbytes + (bound.scale.nbytes if bound.scale is not None else 0)) // lead
