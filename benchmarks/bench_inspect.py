@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_inspect [--rounds N] [--work FOLDER] [--no-peers]
 
-`weighbridge inspect` and `weighbridge convert --to neuron --dry-run`, against a bare loop that reads and parses the
+`weighbridge inspect`, `weighbridge check` against all six runtimes, and `weighbridge convert --to neuron --dry-run`, against a bare loop that reads and parses the
 same headers, and against the public precision script when WEIGHBRIDGE_PEERS names its folder.
 """
 from __future__ import annotations
@@ -26,6 +26,8 @@ def commands(replica: Path, work: Path) -> dict[str, list[object]]:
         "inspect": [*harness.WEIGHBRIDGE, "inspect", replica, "--format", "json"],
         "dry run": [*harness.WEIGHBRIDGE, "convert", replica, work / "none", "--to", "neuron", "--dry-run",
                     "--format", "json"],
+        "check, six runtimes": [*harness.WEIGHBRIDGE, "check", replica, "--runtime", "transformers,vllm,sglang,neuron,tensorrt-llm,llama.cpp",
+                                "--tp", "8", "--format", "json"],
         "--help": [*harness.WEIGHBRIDGE, "--help"],
     }
 

@@ -84,12 +84,13 @@ def plausible(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
     """Scales of usual weights, about 1e-4 in F32 and BF16; an NVFP4 group scale near 1, a divisor near 1,000; kv and input scales 0.02."""
     count, seed = prod(shape), zlib.crc32(name.encode())
     if dtype in ("U8", "F8_E8M0"):
-        return bytes(112 + (seed >> (i % 24)) % 3 for i in range(count))
+        return (bytes([112 + (seed >> i) % 3 for i in range(24)]) * (count // 24 + 1))[:count]
     if dtype == "F8_E4M3":
-        return bytes(0x38 + (seed >> (i % 24)) % 16 for i in range(count))
+        return (bytes([0x38 + (seed >> i) % 16 for i in range(24)]) * (count // 24 + 1))[:count]
     base = 1024.0 if name.endswith("global_scale") else 0.02 if name.endswith(("input_scale", "k_scale", "v_scale", "activation_scale")) else 1e-4
-    values = [base * (1 + ((seed + 7919 * i) % 997) / 997) for i in range(count)]
-    return floats(values, dtype)
+    period = min(count, 997)  # they repeat from there on: some published tensors have millions
+    cycle = floats([base * (1 + ((seed + 7919 * i) % 997) / 997) for i in range(period)], dtype)
+    return (cycle * (count // period + 1))[: count * (len(cycle) // period)] if count else b""
 
 
 def floats(values: list[float], dtype: str = "F32") -> bytes:

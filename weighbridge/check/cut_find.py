@@ -37,6 +37,8 @@ def _finding(rule: Rule, case: Case, target: Target, found: list[cuts.Fault], wh
     evidence = "; ".join(f"{' and '.join(dict.fromkeys(f'{f.part.role} [{f.part.rows}, {f.part.cols}]' for f in found if f.message == message))}: {message}"
                          for message in dict.fromkeys(f.message for f in found))
     consequence = ("ValueError: " if first.size else "AssertionError: ") + first.message
+    if part.packed and part.suffix != ".qweight" and first.size:
+        consequence = "the readers refuse the shape, or a rank multiplies by its neighbour's scale"
     if target.runtime == "tensorrt-llm":
         evidence = f"{', '.join(dict.fromkeys(f.part.role for f in found))}: {share}, {unit} {first.unit}"
         consequence = f"an assert of its kernels fails: {first.size or whole} is no multiple of {first.unit}"

@@ -123,8 +123,7 @@ def compare(a: Side, b: Side, sequences: Sequence[Sequence[int]], *, tokens: int
     _require_alike(a, b, sequences)
     meters, outcome = Meters(), Outcome()
     size = _chunk(inventory)
-    total = done = sum(map(len, sequences))
-    done = 0
+    total, done = sum(map(len, sequences)), 0
     parts: dict[str, Any] | None = None
     greedy = tokens if isinstance(a, EngineSide) and isinstance(b, EngineSide) else 0
     for number, ids in enumerate(sequences):
@@ -209,8 +208,6 @@ def _report(a: Side, b: Side, sequences: Sequence[Sequence[int]], meters: Meters
     if not found:
         raise Refused([Problem("no-stage", f"A and B have no stage in common: A lacks {len(meters.missing['a'])}, B lacks {len(meters.missing['b'])}", b.label,
                                "name the tensors of the recording with --names FILE")])
-    for one, other in zip(found, found[1:], strict=False):
-        assert order(one.name) < order(other.name)
     chosen = diagnosis.tolerance(a, b, given)
     told = outcome.document()
     first, says = diagnosis.judge(found, told, chosen, a.source, b.source)

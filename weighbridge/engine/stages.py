@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.engine.capture import order
+from weighbridge.errors import WeighbridgeError
 
 SLAB = 1 << 20  # values that are compared at a time, in float64
 
@@ -103,6 +104,9 @@ class Meters:
         if a is None:
             self.missing["a"].add(name)
             return
+        if a.shape != b.shape:
+            raise WeighbridgeError("two-shapes", f"A gives {list(a.shape)}, B {list(b.shape)}", name,
+                                   "compare two forms of one model; a recording with padding needs steps in its mapping file")
         stem = name.removesuffix(".chosen")
         if stem != name:
             if self.scores is not None and stem + ".router" in self.found:

@@ -14,7 +14,7 @@ Switch the kernel off for block scales; the finding names the setting.
 
 ## References
 Rules R4 (NxDI models/config.py 576-578, 784), R5 (542-545), R7 (547-550), R21 (NxD quantization_layers.py 97-102) and
-R6 (config.py 438-444) of docs/neuron.md.
+R6 (config.py 438-444), R49 (contrib modeling_minimax_m2.py 1001-1004) of docs/neuron.md.
 """
 
 from __future__ import annotations
@@ -52,6 +52,10 @@ def _faults(n: Nxd) -> Iterator[tuple[str, str, str, str, object]]:
         key = "quantized_mlp_kernel_enabled" if kernel else "activation_quantization_type"
         yield (key, "a kernel setting overwrites the block-wise type", f"{key} {n.values[key]!r:.40} with quantization_type blockwise_symmetric",
                "no error: the type becomes per_channel_symmetric with f8e4m3, the block settings are ignored", False if kernel else None)
+    if n.contrib and n.flag("attn_block_tkg_nki_kernel_enabled") and not (
+            n.flag("attn_block_tkg_nki_kernel_cascaded_attention") and (n.flag("qkv_nki_kernel_enabled") or n.flag("qkv_kernel_enabled"))):
+        yield ("attn_block_tkg_nki_kernel_enabled", "the attention block kernel needs cascaded attention and a qkv kernel", "one of them is not switched on",
+               "AssertionError (modeling_minimax_m2.py 1001-1004)", False)
     if n.quantized and kind is not None and kind not in TYPES:
         yield ("quantization_type", "quantization_type is none that NxD knows", f"{kind!r:.60}; known are {', '.join(TYPES)}",
                f"ValueError: {kind!r:.60} is not a valid QuantizationType", "blockwise_symmetric")

@@ -42,9 +42,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         said, consequence = f"{width}/{ways} is not whole", f"AssertionError: {width} is not divisible by {ways}"
     elif n.blockwise and block > 1 and (width // ways) % block:
         said, consequence = f"{width}/{ways} = {width // ways} rows for each rank, the block is {block}", _consequence(n, width, ways, block)
-    elif n.blockwise and block > 1 and (2 * width // block // ways) % 2:
-        blocks = 2 * width // block // ways
-        said, consequence = f"{blocks} scale blocks of gate and up on a rank", f"AssertionError: {blocks} is not divisible by 2"
     else:
         return
     key = "moe_tp_degree" if n.moe_ep > 1 else "tp_degree"
@@ -54,6 +51,9 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
 def _consequence(n: Nxd, width: int, ways: int, block: int) -> str:
     silent = "no error: rank t takes scale block t, relative error about 0.5"
     share, blocks = width // ways, width // block
+    if 2 * blocks % ways == 0 and (2 * blocks // ways) % 2:  # gate and up are cut apart, each needs its half of the scale blocks
+        odd = f"AssertionError: {2 * blocks // ways} is not divisible by 2"
+        silent = f"{odd}; with the contrib port's stride patch {silent}" if n.contrib else odd
     if not n.contrib or share >= block:
         return silent
     rows = blocks * (block // share)

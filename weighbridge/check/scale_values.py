@@ -1,0 +1,186 @@
+"""Scale values against the weights that they belong to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING
+
+from weighbridge.check.case import Case
+from weighbridge.check.modules import Module
+from weighbridge.check.scales import Scales, values_of
+from weighbridge.checkpoint.header import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Largest magnitude of a code, by the dtype of the weight; of a packed integer and of FP4 where `PACKED` says so.
+LARGEST = {"F8_E4M3": 448.0, "F8_E5M2": 57344.0, "F8_E4M3FNUZ": 240.0, "F8_E5M2FNUZ": 57344.0, "I8": 127.0, "I32": 8.0, "U8": 6.0, "F4": 6.0}
+FLOATS = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "U8", "F4")
+TOO_LARGE = 300.0  # times what the fan-in allows
+BANDS = 16  # blocks with a scale of zero whose codes are looked at
+BAND = 1 << 20  # bytes of one of them
+_EXPERT = re.compile(r"\.experts\.(\d+)\.")
+
+
+def weight_of(case: Case, name: str, key: str) -> Tensor | None:
+    """The weight that a scale belongs to."""
+    found = case.survey.keys.get(key)
+    if found is None or found.what != "scale":
+        return None
+    return case.checkpoint.tensors.get(name[: len(name) - len(found.suffix)] + found.stem)
+
+
+@dataclass(frozen=True, slots=True)
+class Implausible:
+    """A matrix (in all layers) whose scales give weights far too large. `scale` is the median, `weight` what it implies, `usual` what the fan-in allows."""
+
+    names: list[str]
+    scale: float
+    weight: float
+    usual: float
+    reciprocal: float  # the largest weight if 1 / scale were stored
+
+    @property
+    def inverse(self) -> bool:
+        """Whether the reciprocal is the likelier reading."""
+        return max(self.reciprocal / self.usual, self.usual / self.reciprocal) < self.weight / self.usual
+
+
+def implausible(case: Case) -> list[Implausible]:
+    """Matrices whose largest scale is above 1 in most layers, so that the weights exceed what their fan-in allows by TOO_LARGE.
+
+    A row of K weights that keeps the size of its input has values of about 1 / sqrt(K), and a largest one of a few times that. One scale above
+    1 in a layer proves nothing, as outliers exist; the median over the layers does.
+    """
+    import numpy as np
+
+    scales, found = case.scales, []
+    if not scales.read or not bool(np.any(scales.finite & (scales.largest > 1))):
+        return []
+    for (part, key), places in scales.by_key.items():
+        if part != "weight":
+            continue
+        sound = [place for place in places if scales.finite[place]]
+        largest = np.median(scales.largest[sound]) if sound else 0.0
+        if largest <= 1 or bool(np.all(scales.least[sound] == 1)):
+            continue
+        weight = weight_of(case, scales.sources[sound[0]].name, key)
+        if weight is None or weight.dtype not in LARGEST or not weight.shape or scales.sources[sound[0]].tensor.dtype == "F8_E4M3":
+            continue
+        peak, fan_in = LARGEST[weight.dtype], weight.shape[-1] * {"I32": 8, "U8": 2}.get(weight.dtype, 1)
+        usual, middle = 4 / sqrt(max(1, fan_in)), float(np.median(scales.largest[sound]))
+        if middle * peak > TOO_LARGE * usual:
+            found.append(Implausible([scales.sources[p].name for p in sound], middle, middle * peak, usual, peak / middle))
+    return found
+
+
+def ones(scales: Scales, part: str) -> tuple[list[str], int]:
+    """(scale tensors of matrices all of whose scales are exactly 1, how many tensors of that part were read)."""
+    names: list[str] = []
+    total = 0
+    for (own, _), places in scales.by_key.items():
+        if own != part:
+            continue
+        total += len(places)
+        if all(scales.finite[p] and scales.least[p] == 1 and scales.largest[p] == 1 for p in places):
+            names += [scales.sources[p].name for p in places]
+    return names, total
+
+
+def vanishing(case: Case) -> tuple[list[str], str]:
+    """(scale tensors that hold a zero over codes that are not zero, what was looked at). A zero over zero codes is a block of zeros."""
+    import numpy as np
+
+    scales, modules = case.scales, {m.path + m.scale_suffix: m for m in case.modules.all if m.scale is not None}
+    bad: list[str] = []
+    places = [int(p) for p in np.flatnonzero(scales.zero) if scales.sources[int(p)].part == "weight" and scales.sources[int(p)].tensor.dtype != "F8_E4M3"]
+    left = 4 * BANDS
+    for place in places:
+        module = modules.get(scales.sources[place].name)
+        if module is None or left <= 0:
+            continue
+        values = values_of(case, scales.sources[place].tensor)
+        zeros = np.flatnonzero(values == 0)[:BANDS] if values is not None else np.empty(0, int)
+        left -= len(zeros)
+        if any(_codes_under(case, module, int(index)) for index in zeros):
+            bad.append(scales.sources[place].name)
+    return bad, f"{len(places):,} scale tensors hold a zero"
+
+
+def _codes_under(case: Case, module: Module, index: int) -> bool:
+    """Whether the block with that scale holds a code that is not zero."""
+    import numpy as np
+
+    shape, grid = module.weight.shape, module.scale.shape if module.scale is not None else ()
+    columns = shape[-1] if shape else 1
+    if module.weight.dtype not in FLOATS or module.weight.dtype == "U8" or not columns:
+        return False
+    if module.kind.strategy == "tensor" or len(shape) < 2:
+        first, rows, left, width = 0, max(1, BAND // columns), 0, columns
+    elif len(grid) < 2:
+        first, rows, left, width = index, 1, 0, columns
+    else:
+        block = module.kind.block or (1, columns)
+        lead, row, column = index // (grid[-1] * grid[-2]), index // grid[-1] % grid[-2], index % grid[-1]
+        first, rows, left, width = lead * shape[-2] + row * block[0], block[0], column * block[1], block[1]
+    if left >= columns:
+        return False  # a padded scale: no weight lies under it
+    raw = np.frombuffer(case.read(module.weight, first * columns, min(BAND, rows * columns)), np.uint8)
+    band = raw[: len(raw) // columns * columns].reshape(-1, columns)[:, left : left + width]
+    return bool(np.any(band & 0x7F))
+
+
+def averaged(case: Case) -> Iterator[tuple[str, list[str], str]]:
+    """(what, names, evidence): one scale for all experts of a layer, by shape or by value."""
+    for module in case.modules.parts.get("experts.gate_up", []) + case.modules.parts.get("experts.down", []) + case.modules.parts.get("experts.gate", []):
+        shape, scale = module.weight.shape, module.scale
+        if len(shape) != 3 or shape[0] < 2 or scale is None:
+            continue
+        if module.kind.strategy == "tensor" and scale.parameters == 1 or (len(scale.shape) == 3 and scale.shape[0] == 1):
+            yield "shape", [module.path + module.scale_suffix], f"scale {list(scale.shape)} for {shape[0]:,} experts {list(shape)}"
+        elif scale.shape[0] == shape[0] and case.scale_bytes != "none" and scale.nbytes <= 4 << 20 and _slices_equal(case, scale):
+            yield "value", [module.path + module.scale_suffix], f"all {shape[0]:,} experts of the scale {list(scale.shape)} hold the same numbers"
+    yield from _equal_experts(case.scales)
+
+
+def _slices_equal(case: Case, scale: Tensor) -> bool:
+    import numpy as np
+
+    values = values_of(case, scale)
+    if values is None or np.all(values == 1) or np.all(values == 0):
+        return False
+    return bool(np.all(values.reshape(scale.shape[0], -1) == values.reshape(scale.shape[0], -1)[0])) and not _powers(values)
+
+
+def _powers(values: np.ndarray) -> bool:
+    import numpy as np
+
+    return bool(np.all((values.view(np.uint32) & np.uint32(0x7FFFFF)) == 0))
+
+
+def _equal_experts(scales: Scales) -> Iterator[tuple[str, list[str], str]]:
+    """Experts that lie apart: the same least and largest scale in all, layer by layer. Powers of two may be equal by chance."""
+    import numpy as np
+
+    groups: dict[str, list[list[int]]] = {}
+    for (part, key), places in scales.by_key.items():
+        if part == "weight" and (found := _EXPERT.search(key)):
+            groups.setdefault(key[: found.start(1)] + "#" + key[found.end(1):], []).append(places)
+    for members in groups.values():
+        if len(members) < 4 or len({len(places) for places in members}) != 1:
+            continue
+        first = _bounds(scales, members[0])
+        if np.isnan(first).any() or np.all(first == 1) or np.all(first == 0) or np.all(scales.powers[members[0]]):
+            continue
+        if all(np.array_equal(_bounds(scales, places), first) for places in members[1:]):
+            names = [scales.sources[p].name for places in members for p in places]
+            yield "value", names, f"{len(members):,} experts with the same scales, {first[0][0]:.4g} to {first[1][0]:.4g} in the first layer"
+
+
+def _bounds(scales: Scales, places: list[int]) -> np.ndarray:
+    import numpy as np
+
+    return np.stack([np.sort(scales.least[places]), np.sort(scales.largest[places])])

@@ -1,0 +1,53 @@
+"""Entries that match nothing, and would match plain modules if a renamed prefix were spelled as the reader spells it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from weighbridge.check.views import View
+from weighbridge.runtimes import EntryFails, EntryRefused, skip
+
+MOST = 2000  # entries that are tried
+# Pairs that readers exchange, each tried both ways.
+PAIRS = (("model.language_model.", "model."), ("language_model.model.", "model."), ("model.language_model.", "language_model.model."),
+         ("model.visual.", "visual."), ("model.vision_tower.", "vision_tower."), ("language_model.", ""), ("model.", ""), (".block_sparse_moe.", ".mlp."),
+         (".conv.", ".short_conv."), ("visual.", "visual.vision_model."), ("thinker.", ""))
+
+
+def other_prefix(view: View) -> dict[str, tuple[str, ...]]:
+    """Entry -> paths of plain modules that it would name with another prefix, of those that nothing names now."""
+    open_ = [b for b in view.built if b.candidate is not False and not b.draft and not b.coded and not b.skipped]
+    paths = {path: b.path for b in open_ for path in b.asked}
+    found: dict[str, tuple[str, ...]] = {}
+    if not paths or not view.reader:
+        return found
+    matches = skip.RULES[view.reader].matches
+    for entry in view.entries[:MOST]:
+        if not entry.strip() or view.hits(entry) or view.failure(entry) or view.refusal(entry):
+            continue
+        for text in dict.fromkeys(_variants(entry)):
+            try:
+                hit = tuple(dict.fromkeys(paths[path] for path in paths if matches(text, path)))
+            except (EntryFails, EntryRefused):
+                continue
+            if hit:
+                found[entry] = hit
+                break
+    return found
+
+
+def _variants(entry: str) -> Iterator[str]:
+    mark, body = ("re:", entry[3:]) if entry.startswith("re:") else ("", entry)
+    lead, body = ("^", body[1:]) if body.startswith("^") else ("", body)
+    for pair in PAIRS:
+        for old, new in (pair, pair[::-1]):
+            for quote in (str, re.escape):
+                a, b = quote(old), quote(new)
+                if a.startswith(".") or a.startswith("\\."):
+                    if a in body:
+                        yield mark + lead + body.replace(a, b, 1)
+                elif body.startswith(a) if a else not body.startswith((".", "*", "\\")):
+                    yield mark + lead + b + body[len(a):]
+                    if old and body == old.rstrip("."):
+                        yield mark + lead + new.rstrip(".")

@@ -1,0 +1,207 @@
+"""What a difference means: how large it may be, the first stage where it is larger, and the fault that looks like that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from weighbridge.engine.stages import Meter
+from weighbridge.plan.reader import Reader, scale_values
+
+EQUAL, ROUNDED = 0.01, 0.25  # relative error of a stage
+EQUAL_KL, ROUNDED_KL = 1e-4, 0.1  # nats per token
+JUMP = 3.0  # a stage is at fault where its error is this many times that of what goes into it
+ODD = 0.1  # share of changed expert choices that scores cannot explain
+CHANGED = 0.005  # share of tokens with other experts, below which a choice is not judged
+USUAL_SCALE = 1 / 2800  # amax/448 of trained weights; used where the side has no scales to look at
+HARMLESS = {"halve", "double", "copy", "widen"}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest relative error of a stage, the largest KL, and why these."""
+
+    relative: float
+    kl: float
+    why: str
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def tolerance(a: Any, b: Any, given: float | None) -> Tolerance:
+    """`given`, or what the two sides say of themselves: equal values, or values that were rounded on the way."""
+    lossy = _lossy(a, b)
+    relative, kl = (EQUAL, EQUAL_KL) if not lossy else (ROUNDED, ROUNDED_KL)
+    why = lossy or "both sides hold the same values: only the order of additions may differ"
+    return Tolerance(relative, kl, why) if given is None else Tolerance(given, kl, "the relative error is the caller's; " + why)
+
+
+def _lossy(a: Any, b: Any) -> str:
+    """Why the values of the two sides may differ, or an empty text."""
+    if a.source is None or b.source is None:
+        return "one side was recorded: its device may compute in BF16"
+    if a.numerics != b.numerics:
+        return f"the numerics differ ({a.numerics}, {b.numerics})"
+    first, second = ([_steps(hop) for hop in side.source.checkpoint.hops] for side in (a, b))
+    while first and second and first[0] == second[0]:
+        first, second = first[1:], second[1:]
+    rounded = sorted({step for _, steps in (*first, *second) for step in steps} - HARMLESS)
+    if rounded:
+        return f"the manifests name lossy steps ({', '.join(rounded)})"
+    if not first and not second and a.layout != b.layout:
+        return f"no manifest says how {b.layout} was made from {a.layout}"
+    return ""
+
+
+def _steps(hop: dict[str, Any]) -> tuple[Any, list[str]]:
+    steps = hop.get("lossy")
+    return hop.get("from"), [str(step)[:40] for step in steps] if isinstance(steps, list) else []
+
+
+def output_is_bad(outcome: dict[str, Any], limit: Tolerance) -> bool:
+    """Whether the logits are out of tolerance. Logits that were not recorded are not judged."""
+    recorded = outcome["top1_agreement"] is not None
+    return recorded and (outcome["kl"] is None or outcome["kl"] > limit.kl)
+
+
+def judge(found: list[Meter], outcome: dict[str, Any], limit: Tolerance, a: Any, b: Any) -> tuple[str | None, list[str]]:
+    """The first stage out of tolerance, and what can be said about it."""
+    before: dict[str, Meter] = {}
+    over: Meter | None = None
+    for meter, enters in _with_input(found, before):
+        if meter.lost_b > meter.lost_a or meter.lost_a:
+            return meter.name, [_not_finite(meter)]
+        if _choice_is_odd(meter):
+            return meter.name, [_choice(meter)]
+        if not _is_over(meter, limit):
+            continue
+        if meter.name == "logits" and over is None and not output_is_bad(outcome, limit):
+            continue  # logits have no scale of their own: KL says what their difference means
+        if enters is None or (meter.relative or math.inf) > JUMP * (enters.relative or 0.0):
+            return meter.name, _fault(meter, found, limit, a, b)
+        over = over or meter
+    if over is not None:
+        return over.name, [f"{over.name} is the first stage out of tolerance, but the difference grew slowly to {over.relative:.2g}: rounding that adds up "
+                           "over the layers, not one broken tensor. verify grades the weights one by one."]
+    if output_is_bad(outcome, limit):
+        return None, ["no stage is out of tolerance, the output is: the small differences of all layers add up."]
+    return None, []
+
+
+def _with_input(found: list[Meter], before: dict[str, Meter]) -> Iterator[tuple[Meter, Meter | None]]:
+    """Each stage with the stage whose difference goes into it."""
+    block: Meter | None = None
+    last: Meter | None = None
+    for meter in found:
+        stage = meter.name.rsplit(".", 1)[-1]
+        if stage in ("attn", "norm", "logits"):
+            yield meter, (last if stage == "logits" else block)
+        elif stage == "router":
+            yield meter, _larger(block, last)
+        elif stage == "experts":
+            yield meter, _larger(block, before.get("attn"))
+        else:
+            yield meter, _larger(block, last)
+        before[stage] = last = meter
+        if stage in ("embed", "block"):
+            block = meter
+
+
+def _larger(one: Meter | None, other: Meter | None) -> Meter | None:
+    known = [m for m in (one, other) if m is not None and m.relative is not None]
+    return max(known, key=lambda m: m.relative or 0.0) if known else None
+
+
+def _is_over(meter: Meter, limit: Tolerance) -> bool:
+    return meter.relative is None or meter.relative > limit.relative
+
+
+def _not_finite(meter: Meter) -> str:
+    if meter.lost_a:
+        both = " and B" if meter.lost_b else ""
+        return f"A{both} gives NaN or infinity from {meter.name} on: A cannot be the reference. explain and check look at its bytes."
+    return (f"B gives NaN or infinity from {meter.name} on ({meter.lost_b:,} values), A does not: codes above 240 that a Neuron device reads as infinity "
+            "or NaN, a NaN scale, or an overflow. check looks at the bytes.")
+
+
+def _choice_is_odd(meter: Meter) -> bool:
+    return meter.swaps > 0 and meter.odd > ODD * meter.swaps and meter.other > CHANGED * meter.tokens
+
+
+def _choice(meter: Meter) -> str:
+    only = f"the scores are the same (relative error {meter.relative:.1g})" if (meter.relative or 0) < EQUAL else f"the scores differ by {meter.relative:.2g}"
+    return (f"{meter.name}: {100 * meter.other / meter.tokens:.1f} % of the tokens go to other experts; {only}, and {100 * meter.odd / meter.swaps:.0f} % "
+            "of the swaps go against the scores. So the selection bias (e_score_correction_bias) is lost, misplaced or rounded.")
+
+
+# ---- faults by what they look like
+
+
+def _fault(meter: Meter, found: list[Meter], limit: Tolerance, a: Any, b: Any) -> list[str]:
+    size = "has no finite value" if meter.relative is None else f"has a relative error of {meter.relative:.3g}, tolerance {limit.relative:g}"
+    says = [f"{meter.name} is the first stage out of tolerance: it {size}; what goes into it is in order."]
+    ratio, cosine = meter.ratio, meter.cosine
+    stage = meter.name.rsplit(".", 1)[-1]
+    if ratio == 0:
+        says.append("B is zero there: a weight was left at zero, or its scale is.")
+    elif ratio is not None and not 1 / 30 < ratio < 30:
+        says += _by_scale(meter, ratio, stage, a, b)
+    elif ratio is not None and cosine is not None and cosine > 0.98 and abs(ratio - 1) > limit.relative / 2:
+        says.append(f"B is A times {ratio:.4g}, in the same direction (cosine {cosine:.4f}): a factor is lost or applied twice: 2 and 0.5 are halved codes without "
+                    "doubled scales or the reverse, 1.867 and 0.536 are 448/240, other numbers a routing or residual factor.")
+    else:
+        says.append(_by_direction(stage))
+    return says
+
+
+def _by_direction(stage: str) -> str:
+    return {
+        "attn": "The norm is about the same, the direction is another one: rows of q or k in another order (GGUF's interleaved rotary order, heads exchanged), "
+                "another rope_theta, or lost q/k norms. verify A B names the tensor.",
+        "experts": "The norm is about the same, the direction is another one: gate and up exchanged, experts in another order, scales of other blocks, or a "
+                   "transposed matrix. verify A B names the tensor.",
+        "router": "The router's weight is another one, or was rounded to BF16.",
+        "embed": "The embedding is another one, or the tokens are.",
+        "logits": "lm_head is another one, or its rows are in another order.",
+        "norm": "The last norm's weight is another one.",
+    }.get(stage, "The stages that go into it agree: the sum of residual and output is formed in another way.")
+
+
+def _by_scale(meter: Meter, ratio: float, stage: str, a: Any, b: Any) -> list[str]:
+    """A norm that is off by orders of magnitude, against what missing and reciprocal scales would do."""
+    scale = typical_scale(a, meter.name) or typical_scale(b, meter.name) or USUAL_SCALE
+    most = 3 if stage == "experts" else 2  # matrices one after the other that a value passes: gate and up are multiplied, then down; v, then o
+    found = math.log10(ratio)
+    one = -math.log10(scale)
+    guesses = [(n * one, f"the scale is missing (not multiplied in) on {_many(n)}") for n in range(1, most + 1)]
+    guesses += [(2 * n * one, f"the reciprocal of the scale was taken on {_many(n)}") for n in range(1, most + 1)]
+    near = sorted((abs(value - found), words) for value, words in guesses)
+    told = f"B is {ratio:.3g} times as large as A. The typical scale s of this layer is {scale:.2g}, so 1/s = {1 / scale:.3g} and 1/s^2 = {1 / scale**2:.3g}"
+    fit = [words for off, words in near if off < 0.25 * one and off <= near[0][0] + 0.05 * one]
+    return [f"{told}: {', or '.join(fit)}." if fit else f"{told}: no fault of scales alone gives this factor."]
+
+
+def _many(count: int) -> str:
+    return {1: "one matrix that the value passes", 2: "two of them in a row", 3: "gate, up and down"}[count]
+
+
+def typical_scale(source: Any, name: str) -> float | None:
+    """Geometric mean of the scales behind a stage of a checkpoint, or None where it has none."""
+    if source is None or source.checkpoint.store.path("config.json") is None:
+        return None
+    layer = name.rpartition(".")[0]
+    part = f"{layer}.attn." if name.endswith(".attn") else f"{layer}.moe." if name.endswith(".experts") else ""
+    if not part:
+        return None
+    reader, logs = Reader(source), []
+    for bound in source.bound:
+        if bound.scale is not None and any(p.weight.startswith(part) for p in bound.stored.placement.parts[:1]):
+            values = scale_values(reader.bytes_of(bound.scale), bound.scale.dtype)
+            good = values[np.isfinite(values) & (values > 0)]
+            logs += [float(np.log(good, dtype=np.float64).mean())] if len(good) else []
+    return math.exp(sum(logs) / len(logs)) if logs else None
