@@ -59,6 +59,13 @@ def test_yaml_of_other_readers(tmp_path: Path) -> None:
     assert read_files([put(tmp_path / "s.yaml", "tp-size: 4\nep-size: 2\n")], runtime="sglang").fields["ep"] == 2
 
 
+@pytest.mark.parametrize(("text", "runtime"), [("tensor-parallel-size: 8\n", "vllm"), ("tp-size: 4\nep-size: 2\n", "sglang"), ("tp_size: 4\nmax_batch_size: 2\n", "tensorrt-llm"),
+                                               ("kv_cache_config: {dtype: fp8}\n", "tensorrt-llm"), ("port: 1\n", "vllm")])
+def test_whose_yaml_it_is(tmp_path: Path, text: str, runtime: str) -> None:
+    pytest.importorskip("yaml")
+    assert read_files([put(tmp_path / "x.yaml", text)]).runtime == runtime
+
+
 @pytest.mark.parametrize("text", ["a: &x [1]\nb: *x\n", "a: !!python/object:os.system x\n", "- 1\n", "a: [\n", "[" * 5000, "tensor-parallel-size: [8]\n",
                                   "tensor-parallel-size: 2024-01-01\n", "\x00"])
 def test_yaml_that_is_refused(tmp_path: Path, text: str) -> None:

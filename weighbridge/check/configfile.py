@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from weighbridge.check.commandline import Command, read_flags
-from weighbridge.check.flags import neuron_fields
+from weighbridge.check.flags import FLAGS, neuron_fields
 from weighbridge.checkpoint.checkpoint import INDEX, JSON_LIMIT
 from weighbridge.errors import Usage
 
@@ -70,7 +70,7 @@ def read_files(paths: Iterable[Path], present: Collection[str] = (), runtime: st
     found = Configs()
     for path in _files(paths):
         if path.suffix.lower() in (".yaml", ".yml"):
-            _yaml(found, path, runtime or found.runtime or "vllm")
+            _yaml(found, path, runtime)
         else:
             _json(found, path, present)
     return found
@@ -161,6 +161,7 @@ def _neuron(found: Configs, path: Path, settings: dict[str, Any]) -> None:
 
 def _yaml(found: Configs, path: Path, runtime: str) -> None:
     value = load_yaml(path)
+    runtime = runtime or _reader_of(value)
     pairs = [(str(key), inner) for key, inner in value.items() if isinstance(key, str)]
     if runtime == "tensorrt-llm":
         pairs += [(key, inner) for outer in ("kv_cache_config", "moe_config") if isinstance(value.get(outer), dict) for key, inner in value[outer].items()
@@ -175,6 +176,14 @@ def _yaml(found: Configs, path: Path, runtime: str) -> None:
     found.runtime = found.runtime or command.runtime
     found.memory_share = command.memory_share or found.memory_share
     found.unread += [f"{path.name}: {flag.lstrip('-')}" for flag in command.unread]
+
+
+def _reader_of(value: dict[str, Any]) -> str:
+    """Whose YAML it is: the reader that knows most of its keys; vLLM if that does not tell."""
+    keys = {key.replace("_", "-").lower() for key in value if isinstance(key, str)}
+    if keys & {"kv-cache-config", "moe-config", "cuda-graph-config"}:
+        return "tensorrt-llm"
+    return max(("vllm", "sglang", "tensorrt-llm"), key=lambda runtime: len(keys & FLAGS[runtime].keys()))
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

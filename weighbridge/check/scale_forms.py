@@ -150,3 +150,8 @@ def block_compressed(case: Case, block: tuple[int, int]) -> dict[str, Any]:
     inputs = {"num_bits": 8, "type": "float", "strategy": "group", "group_size": block[1], "symmetric": True, "dynamic": True}
     return {"quant_method": "compressed-tensors", "format": "float-quantized", "quantization_status": "compressed", "ignore": unquantized(case),
             "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights, "input_activations": inputs}}}
+
+
+def stored(case: Case) -> set[tuple[str, str | None, str | None]]:
+    """(dtype of the weight, suffix of its scale, dtype of its scale) of all weights, from the survey's rows: few, where modules are many."""
+    return {(row.dtype, row.scale_suffix, row.scale_dtype) for row in case.survey.rows}

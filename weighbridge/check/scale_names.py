@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from weighbridge.check.case import Case
 from weighbridge.check.modules import Module
-from weighbridge.check.scale_forms import form, module_of, odd
+from weighbridge.check.scale_forms import form, module_of, odd, stored
 
 # Words that hold `scale` and are not the weight's own scale.
 _OTHER = ("input", "activation", "act", "output", "k_scale", "v_scale", "q_scale", "kv_scale", "zero", "global", "scale_2", "rope", "logit", "clip")
@@ -73,7 +73,7 @@ def wanted(case: Case, runtime: str) -> Wanted | None:
 def wrong_names(case: Case, runtime: str) -> tuple[list[Module], Wanted | None]:
     """Quantized modules whose scale has a name that the reader does not take."""
     want = wanted(case, runtime)
-    if want is None:
+    if want is None or not any(suffix is not None and suffix not in want.suffixes for _, suffix, _ in stored(case)):
         return [], None
     coded = (".weight", ".weight_packed", "")
     return [m for m in case.modules.all if m.scale is not None and m.quantized and m.suffix in coded and m.scale_suffix not in want.suffixes], want

@@ -195,12 +195,10 @@ def typical_scale(source: Any, name: str) -> float | None:
     if source is None or source.checkpoint.store.path("config.json") is None:
         return None
     layer = name.rpartition(".")[0]
-    part = f"{layer}.attn." if name.endswith(".attn") else f"{layer}.moe." if name.endswith(".experts") else ""
-    if not part:
-        return None
+    parts = {"attn": (f"{layer}.attn.",), "experts": (f"{layer}.moe.", f"{layer}.mlp.")}.get(name.rsplit(".", 1)[-1], ())
     reader, logs = Reader(source), []
     for bound in source.bound:
-        if bound.scale is not None and any(p.weight.startswith(part) for p in bound.stored.placement.parts[:1]):
+        if bound.scale is not None and any(p.weight.startswith(parts) for p in bound.stored.placement.parts[:1]):
             values = scale_values(reader.bytes_of(bound.scale), bound.scale.dtype)
             good = values[np.isfinite(values) & (values > 0)]
             logs += [float(np.log(good, dtype=np.float64).mean())] if len(good) else []

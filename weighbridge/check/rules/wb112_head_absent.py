@@ -32,7 +32,7 @@ TIED_BY_DEFAULT = ("gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "cohere",
 
 
 def find(case: Case) -> Iterator[Finding]:
-    if case.checkpoint.ranks or not case.modules.all or not any(m.role == "embedding" for m in case.modules.all):
+    if case.checkpoint.fatal or case.checkpoint.ranks or not case.modules.all or not any(m.role == "embedding" for m in case.modules.all):
         return
     if any(m.role == "lm_head" for m in case.modules.all):
         return

@@ -31,7 +31,7 @@ RULE = Rule("WB114", "mtp-absent", "warning")
 
 def find(case: Case) -> Iterator[Finding]:
     claims = case.claims
-    if not claims.mtp or not case.modules.all or case.checkpoint.ranks or any(".mlp_op." in name for name in case.checkpoint.tensors):
+    if case.checkpoint.fatal or not claims.mtp or not case.modules.all or case.checkpoint.ranks or any(".mlp_op." in name for name in case.checkpoint.tensors):
         return
     if any(not MTP_WORDS.isdisjoint(key.split(".")) for key in case.survey.keys):
         return

@@ -25,13 +25,15 @@ from collections.abc import Iterator
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
-from weighbridge.check.scale_forms import at, nvfp4
+from weighbridge.check.scale_forms import NVFP4_SCALES, at, nvfp4, stored
 
 RULE = Rule("WB402", "global-scale-missing", "error")
 SECOND = (".weight_scale_2", ".weight_global_scale")
 
 
 def find(case: Case) -> Iterator[Finding]:
+    if not any(scale == NVFP4_SCALES for _, _, scale in stored(case)):
+        return
     coded = [m for m in case.modules.all if nvfp4(m)]
     bare = [m for m in coded if not any(m.path + suffix in case.checkpoint.tensors for suffix in SECOND + ("_scale_2",))]
     if bare:

@@ -25,16 +25,18 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.modules import Module
 from weighbridge.check.rule import Rule
-from weighbridge.check.scale_forms import at, claim_edits, form
+from weighbridge.check.scale_forms import at, claim_edits, form, stored
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB407", "scale-dtype", "error", ("transformers", "vllm", "sglang", "neuron", "tensorrt-llm", "llama.cpp"),
             {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "sglang main", "neuron": "NxD 2.29",
              "tensorrt-llm": "TensorRT-LLM main", "llama.cpp": "llama.cpp master"})
-EXPONENTS = ("U8", "F8_E8M0")
+ODD = ("U8", "F8_E8M0", "BF16", "F16", "F64")
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
+    if not any(weight == "F8_E4M3" and scale in ODD for weight, _, scale in stored(case)):
+        return
     fp8 = [m for m in case.modules.all if m.scale is not None and m.weight.dtype == "F8_E4M3"]
     bytes_ = [m for m in fp8 if m.scale is not None and m.scale.dtype == "U8"]
     if bytes_ and not (target.runtime == "transformers" or (form(case).microscaling and target.runtime in ("vllm", "sglang", "tensorrt-llm"))):

@@ -31,6 +31,8 @@ RULE = Rule("WB414", "indexer-scale-dropped", "error", ("tensorrt-llm",), {"tens
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
+    if not any(".indexer." in key for key in case.survey.keys):
+        return
     # Only the key projection joins an unquantized weight there; the query projection is built quantized.
     found = [m for m in case.modules.all if ".indexer." in m.path and m.leaf in ("wk", "weights_proj") and m.quantized and m.scale is not None]
     if found:

@@ -24,14 +24,14 @@ from collections.abc import Iterator
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.rule import Rule
-from weighbridge.check.scale_forms import at
+from weighbridge.check.scale_forms import at, stored
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB415", "expert-scale-renamed", "error", ("sglang",), {"sglang": "sglang#33541"})
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    if case.checkpoint.model_type == "deepseek_v4":
+    if case.checkpoint.model_type == "deepseek_v4" or not any(suffix == ".scale" for _, suffix, _ in stored(case)):
         return
     found = [m for m in case.modules.all if m.scale_suffix == ".scale" and m.weight.dtype in ("U8", "I8", "F4") and m.role.startswith("experts.") and m.expert >= 0]
     if found:

@@ -25,7 +25,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.devices import is_fnuz
 from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.rule import Rule
-from weighbridge.check.scale_forms import at
+from weighbridge.check.scale_forms import at, stored
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB602", "fnuz-files", "error", ("transformers", "vllm", "sglang", "neuron", "tensorrt-llm", "llama.cpp"),
@@ -35,6 +35,8 @@ UNREAD = ("neuron", "tensorrt-llm", "llama.cpp")
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
+    if not any(dtype.endswith("FNUZ") for dtype, _, _ in stored(case)):
+        return
     found = [m for m in case.modules.all if m.weight.dtype.endswith("FNUZ")]
     if not found:
         return

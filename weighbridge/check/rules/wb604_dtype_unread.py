@@ -24,17 +24,20 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.modules import Module
 from weighbridge.check.rule import Rule
-from weighbridge.check.scale_forms import at
+from weighbridge.check.scale_forms import at, stored
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB604", "dtype-unread", "error", ("transformers", "vllm", "sglang", "neuron", "tensorrt-llm"),
             {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "sglang main", "neuron": "NxDI main", "tensorrt-llm": "TensorRT-LLM main"})
+ODD = frozenset({"F8_E5M2", "F64", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8"})
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
+    if not any(dtype in ODD for dtype, _, _ in stored(case)):
+        return
     by_dtype: dict[str, list[Module]] = {}
     for module in case.modules.all:
-        if module.weight.dtype in ("F8_E5M2", "F64", "F4", "F6_E2M3", "F6_E3M2", "U8", "I8"):
+        if module.weight.dtype in ODD:
             by_dtype.setdefault(module.weight.dtype, []).append(module)
     if "F8_E5M2" in by_dtype:
         neuron = target.runtime == "neuron"

@@ -23,13 +23,15 @@ from collections.abc import Iterator
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.rule import Rule
-from weighbridge.check.scale_forms import at
+from weighbridge.check.scale_forms import at, stored
 from weighbridge.check.scale_grids import bytes_in_u8
 
 RULE = Rule("WB606", "fp8-in-u8", "error")
 
 
 def find(case: Case) -> Iterator[Finding]:
+    if not any(dtype in ("U8", "I8") for dtype, _, _ in stored(case)):
+        return
     found = [m for m in case.modules.all if bytes_in_u8(case, m)]
     if found:
         first = found[0]
