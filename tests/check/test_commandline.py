@@ -21,13 +21,16 @@ OVERRIDE = json.dumps({"override_neuron_config": {"tp_degree": 64, "moe_ep_degre
     ("vllm serve X -tp 8 --enable-expert-parallel", "vllm", {"tp": 8, "expert_parallel": True}),
     ("vllm serve X --tensor-parallel-size=8 --max-model-len 32768 --max-num-seqs 64", "vllm", {"tp": 8, "context": 32768, "batch": 64}),
     ("vllm serve X --tensor_parallel_size 8 --max_model_len=32k -pp 2 -dp 2", "vllm", {"tp": 8, "context": 32000, "pp": 2, "dp": 2}),
-    ("vllm serve X --max-model-len 32K --quantization fp8 --kv-cache-dtype fp8", "vllm", {"context": 32768, "quantization": "fp8", "kv_cache_dtype": "fp8"}),
+    ("vllm serve X --max-model-len 32K --quantization fp8 --kv-cache-dtype fp8", "vllm",
+     {"context": 32768, "quantization": "fp8", "kv_cache_dtype": "fp8"}),
     ("vllm serve X --max-model-len auto --dtype auto -q fp8 --no-enable-expert-parallel", "vllm", {"quantization": "fp8", "expert_parallel": False}),
-    ("python -m vllm.entrypoints.openai.api_server --model X --tensor-parallel-size 4 --trust-remote-code", "vllm", {"tp": 4, "trust_remote_code": True}),
+    ("python -m vllm.entrypoints.openai.api_server --model X --tensor-parallel-size 4 --trust-remote-code", "vllm",
+     {"tp": 4, "trust_remote_code": True}),
     ("docker run --gpus all -v /a:/b --name vllm -e TOKEN=1 vllm/vllm-openai:v0.11.0 --model X --tensor-parallel-size 4", "vllm", {"tp": 4}),
     ("python3 -m sglang.launch_server --model-path X --tp-size 8 --ep-size 8", "sglang", {"tp": 8, "ep": 8}),
     ("python -m sglang.launch_server --model-path X --tp 8 --enable-ep-moe --context-length 4096", "sglang", {"tp": 8, "ep": 8, "context": 4096}),
-    ("python -m sglang.launch_server --model X --tp 16 --moe-a2a-backend deepep --dp 4 --enable-dp-attention", "sglang", {"tp": 16, "ep": 16, "dp": 4}),
+    ("python -m sglang.launch_server --model X --tp 16 --moe-a2a-backend deepep --dp 4 --enable-dp-attention", "sglang",
+     {"tp": 16, "ep": 16, "dp": 4}),
     ("python -m sglang.launch_server --model X --tp 16 --dp 4 --max-running-requests 9", "sglang", {"tp": 16, "batch": 9}),
     ("trtllm-serve X --tp_size 8 --ep_size 8 --max_batch_size 4 --max_seq_len 100", "tensorrt-llm",
      {"tp": 8, "moe_ep": 8, "moe_tp": 1, "batch": 4, "context": 100}),
@@ -61,7 +64,8 @@ def test_settings_of_nxd_and_environment() -> None:
 
 
 def test_flags_of_the_demo_become_settings() -> None:
-    line = ("inference_demo run --model-path X --quantized --quantized-checkpoints-path Q --quantization-dtype f8e4m3 --quantization-type blockwise_symmetric "
+    line = ("inference_demo run --model-path X --quantized --quantized-checkpoints-path Q --quantization-dtype f8e4m3 "
+            "--quantization-type blockwise_symmetric "
             "--quantization-block-axis 1 2 --quantization-block-size 128,128 --modules-to-not-convert lm_head,o_proj --fused-qkv "
             "--blockwise-matmul-config '{\"block_size\": 512}'")
     assert read_command([line]).fields["neuron"] == {
@@ -103,9 +107,12 @@ def test_deep_json_is_refused() -> None:
         read_command(["vllm", "serve", "X", "--additional-config", "[" * 200_000 + "]" * 200_000])
 
 
-@given(st.lists(st.one_of(st.text(max_size=12), st.sampled_from(["-tp", "--tp", "8", "--config", "--additional-config", "{}", "--quantized", "true", "--a.b",
-                                                                     "--additional-config.override_neuron_config.x", "-1", "--no-quantized", "="])), max_size=12),
-       st.sampled_from(["vllm serve", "python -m sglang.launch_server", "trtllm-serve", "inference_demo run", "convert_hf_to_gguf.py", "transformers serve"]))
+@given(st.lists(st.one_of(st.text(max_size=12), st.sampled_from(["-tp", "--tp", "8", "--config", "--additional-config", "{}", "--quantized", "true",
+                                                                 "--a.b",
+                                                                     "--additional-config.override_neuron_config.x", "-1", "--no-quantized", "="])),
+                max_size=12),
+       st.sampled_from(["vllm serve", "python -m sglang.launch_server", "trtllm-serve", "inference_demo run", "convert_hf_to_gguf.py",
+                        "transformers serve"]))
 def test_any_words_are_read_or_refused(words: list[str], program: str) -> None:
     try:
         command = read_command([*program.split(), *words])

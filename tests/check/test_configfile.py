@@ -41,7 +41,8 @@ def test_it_stands_in_for_the_checkpoints_own(tmp_path: Path) -> None:
 
 def test_yaml_of_vllm(tmp_path: Path) -> None:
     pytest.importorskip("yaml")
-    path = put(tmp_path / "vllm.yaml", "model: X\ntensor-parallel-size: 8\nenable_expert_parallel: true\nmax-model-len: 32k\ngpu-memory-utilization: 0.8\n"
+    path = put(tmp_path / "vllm.yaml", "model: X\ntensor-parallel-size: 8\nenable_expert_parallel: true\nmax-model-len: 32k\n"
+               "gpu-memory-utilization: 0.8\n"
                "served-model-name: [a, b]\nadditional-config: {override_neuron_config: {tp_degree: 16}}\n")
     found = read_files([path])
     assert (found.runtime, found.memory_share) == ("neuron", 0.8)
@@ -54,19 +55,22 @@ def test_yaml_of_vllm(tmp_path: Path) -> None:
 
 def test_yaml_of_other_readers(tmp_path: Path) -> None:
     pytest.importorskip("yaml")
-    trt = read_files([put(tmp_path / "t.yaml", "max_batch_size: 4\nkv_cache_config:\n  dtype: fp8\n  free_gpu_memory_fraction: 0.7\n")], runtime="tensorrt-llm")
+    trt = read_files([put(tmp_path / "t.yaml", "max_batch_size: 4\nkv_cache_config:\n  dtype: fp8\n  free_gpu_memory_fraction: 0.7\n")],
+                     runtime="tensorrt-llm")
     assert (trt.runtime, trt.fields["batch"], trt.fields["kv_cache_dtype"], trt.memory_share) == ("tensorrt-llm", 4, "fp8", 0.7)
     assert read_files([put(tmp_path / "s.yaml", "tp-size: 4\nep-size: 2\n")], runtime="sglang").fields["ep"] == 2
 
 
-@pytest.mark.parametrize(("text", "runtime"), [("tensor-parallel-size: 8\n", "vllm"), ("tp-size: 4\nep-size: 2\n", "sglang"), ("tp_size: 4\nmax_batch_size: 2\n", "tensorrt-llm"),
+@pytest.mark.parametrize(("text", "runtime"), [("tensor-parallel-size: 8\n", "vllm"), ("tp-size: 4\nep-size: 2\n", "sglang"),
+                                               ("tp_size: 4\nmax_batch_size: 2\n", "tensorrt-llm"),
                                                ("kv_cache_config: {dtype: fp8}\n", "tensorrt-llm"), ("port: 1\n", "vllm")])
 def test_whose_yaml_it_is(tmp_path: Path, text: str, runtime: str) -> None:
     pytest.importorskip("yaml")
     assert read_files([put(tmp_path / "x.yaml", text)]).runtime == runtime
 
 
-@pytest.mark.parametrize("text", ["a: &x [1]\nb: *x\n", "a: !!python/object:os.system x\n", "- 1\n", "a: [\n", "[" * 5000, "tensor-parallel-size: [8]\n",
+@pytest.mark.parametrize("text", ["a: &x [1]\nb: *x\n", "a: !!python/object:os.system x\n", "- 1\n", "a: [\n", "[" * 5000,
+                                  "tensor-parallel-size: [8]\n",
                                   "tensor-parallel-size: 2024-01-01\n", "\x00"])
 def test_yaml_that_is_refused(tmp_path: Path, text: str) -> None:
     pytest.importorskip("yaml")
@@ -96,7 +100,8 @@ def test_joined_goes_key_by_key() -> None:
     assert joined({"tp": 1, "neuron": {"a": 1, "b": 1}}, {"neuron": {"b": 2}}) == {"tp": 1, "neuron": {"a": 1, "b": 2}}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"x": 1}', '{"neuron_config": 3}', '{"tp_degree": "x"}', '{"tp_degree": 1e300}', '{"a":' * 3000, "\ud800"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"x": 1}', '{"neuron_config": 3}', '{"tp_degree": "x"}', '{"tp_degree": 1e300}',
+                                     '{"a":' * 3000, "\ud800"])
 def test_json_that_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "x.json"
     path.write_bytes(content.encode("utf-8", "surrogatepass"))
@@ -132,7 +137,8 @@ def test_the_short_form_gives_fields_and_files(tmp_path: Path) -> None:
     assert (fields["tp"], list(files)) == (64, ["config.json"])
 
 
-@pytest.mark.parametrize(("text", "size"), [("24GB", 24 * 10**9), ("96GiB", 96 << 30), ("80 gb", 80 * 10**9), ("1.5TB", 15 * 10**11), ("1024", 1024), ("512MiB", 512 << 20)])
+@pytest.mark.parametrize(("text", "size"), [("24GB", 24 * 10**9), ("96GiB", 96 << 30), ("80 gb", 80 * 10**9), ("1.5TB", 15 * 10**11), ("1024", 1024),
+                                            ("512MiB", 512 << 20)])
 def test_sizes(text: str, size: int) -> None:
     assert parse_size(text, "--device-memory") == size
 

@@ -69,7 +69,8 @@ def test_tp_8_without_ep_is_refused_with_the_readers_text(m2_case: Case) -> None
 @pytest.mark.parametrize(("reader", "said", "degrees"), [
     ("vllm", {"tp": 4, "dp": 2}, (4, 8, 1)), ("vllm", {"tp": 4, "dp": 2, "expert_parallel": True}, (4, 1, 8)), ("vllm", {}, (1, 1, 1)),
     ("sglang", {"tp": 8, "ep": 2}, (8, 4, 2)), ("sglang", {"tp": 8, "expert_parallel": True}, (8, 1, 8)),
-    ("tensorrt-llm", {"tp": 8, "moe_ep": 4}, (8, 2, 4)), ("tensorrt-llm", {"tp": 8, "moe_tp": 8, "moe_ep": 1}, (8, 8, 1)), ("transformers", {"tp": 8}, (1, 1, 1)),
+    ("tensorrt-llm", {"tp": 8, "moe_ep": 4}, (8, 2, 4)), ("tensorrt-llm", {"tp": 8, "moe_tp": 8, "moe_ep": 1}, (8, 8, 1)),
+                                                         ("transformers", {"tp": 8}, (1, 1, 1)),
 ])
 def test_degrees_of_each_reader(reader: str, said: dict, degrees: tuple[int, int, int]) -> None:
     d = cuts.degrees(Settings(**said), Target(reader))
@@ -86,7 +87,8 @@ def test_key_heads_fewer_than_ranks_are_repeated(tmp_path: Path) -> None:
     assert [f.code for f in found(folder, "vllm", tp=16)] == ["WB501", "WB502", "WB503"]
 
 
-@pytest.mark.parametrize(("tp", "text"), [(3, "Total number of attention heads (8) must be divisible by tensor parallel size (3)."), (4, "without a text")])
+@pytest.mark.parametrize(("tp", "text"), [(3, "Total number of attention heads (8) must be divisible by tensor parallel size (3)."),
+                                          (4, "without a text")])
 def test_heads(tmp_path: Path, tp: int, text: str) -> None:
     folder = build(tmp_path / "h", *llama(heads=8, kv_heads=8 if tp == 3 else 6, hidden=1024, inter=3072))
     (finding,) = [f for f in found(folder, "vllm", tp=tp) if f.code == "WB501"]
@@ -99,8 +101,10 @@ def test_latent_attention_has_no_key_heads_and_ragged_halves_are_held_whole(tmp_
 
 
 @pytest.mark.parametrize(("reader", "said", "text"), [
-    ("tensorrt-llm", {"tp": 8, "moe_ep": 3}, "expert degrees 2 x 3 do not make TP 8"), ("sglang", {"tp": 8, "ep": 3}, "expert degrees 2 x 3 do not make TP 8"),
-    ("sglang", {"tp": 16, "ep": 16}, "8 experts are not divisible by EP 16"), ("tensorrt-llm", {"tp": 8, "moe_tp": 2, "moe_ep": 2}, "expert degrees 2 x 2"),
+    ("tensorrt-llm", {"tp": 8, "moe_ep": 3}, "expert degrees 2 x 3 do not make TP 8"),
+                                                      ("sglang", {"tp": 8, "ep": 3}, "expert degrees 2 x 3 do not make TP 8"),
+    ("sglang", {"tp": 16, "ep": 16}, "8 experts are not divisible by EP 16"),
+                                                      ("tensorrt-llm", {"tp": 8, "moe_tp": 2, "moe_ep": 2}, "expert degrees 2 x 2"),
 ])
 def test_experts_that_cannot_be_dealt_out(tmp_path: Path, reader: str, said: dict, text: str) -> None:
     folder = build(tmp_path / "e", *qwen3_moe(experts=8, inter=2048, heads=16, kv_heads=4))

@@ -60,7 +60,7 @@ def test_every_code(family, matrix, reads, turned, vectors) -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["rows", "turned"])
-@pytest.mark.parametrize("scale", [2.0**-149, 2.0**-100, 2.0**-59, 2.0**59, 2.0**100, 0.0, -0.001, np.nan, np.inf])
+@pytest.mark.parametrize("scale", [2.0**-149, 2.0**-100, 2.0**-59, 2.0**-39, 2.0**59, 2.0**100, 0.0, -0.001, np.nan, np.inf])
 def test_unusual_scales(family, matrix, scale, turned) -> None:
     rng = np.random.default_rng(3)
     q = matrix(rng, (200, 384), turned=turned)

@@ -30,7 +30,8 @@ def stacked(layers: int = 2, experts: int = 8, hidden: int = 512, inter: int = 2
         out[at + "input_layernorm.weight"] = out[at + "post_attention_layernorm.weight"] = ("BF16", (hidden,))
         out[at + "self_attn.q_norm.weight"] = ("BF16", (norms or heads * head,))
         out[at + "self_attn.k_norm.weight"] = ("BF16", (norms or kv_heads * head,))
-        for leaf, shape in (("q", (heads * head, hidden)), ("k", (kv_heads * head, hidden)), ("v", (kv_heads * head, hidden)), ("o", (hidden, heads * head))):
+        for leaf, shape in (("q", (heads * head, hidden)), ("k", (kv_heads * head, hidden)), ("v", (kv_heads * head, hidden)),
+                            ("o", (hidden, heads * head))):
             _attention(out, f"{at}self_attn.{leaf}_proj", shape, attention)
         moe = at + "block_sparse_moe."
         out[moe + "router.linear_router.weight"], out[moe + "router.e_score_correction_bias"] = ("F32", (experts, hidden)), ("F32", (experts,))
@@ -74,7 +75,8 @@ def _qwen3_blocks(folder: Path) -> Path:
         path = f"layers.{layer}.mlp.expert_mlps.mlp_op."
         for leaf, (rows, cols) in (("gate_up_proj", (512, 512)), ("down_proj", (256, 512))):
             kept[f"{path}{leaf}.weight"], kept[f"{path}{leaf}.scale"] = ("F8_E4M3", (8, rows, cols)), ("F32", (8, rows // 128, cols // 128))
-    own = QUANTIZED | {"quantization_block_axis": [-2, -1], "quantization_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "self_attn"], "batch_size": 16}
+    own = QUANTIZED | {"quantization_block_axis": [-2, -1], "quantization_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "self_attn"],
+                       "batch_size": 16}
     config |= {"model_type": "qwen3_moe_like", "architectures": ["Qwen3MoeLikeForCausalLM"]}  # a family without an inventory
     return build(folder, kept, config, files={"neuron_config.json": own})
 
@@ -84,15 +86,19 @@ RANKS = {"tp": 4, "moe_tp": 1, "moe_ep": 4, "batch": 16, "environment": ENV}
 ROWS = [
     Row("A13", "WB702", lambda f: neuron_m2(f, attention="block"), lambda f: neuron_m2(f, attention="exact"), "neuron", "8 is not 1024",
         variant="attention-converted"),
-    Row("A13", "WB702", lambda f: neuron_m2(f, attention="block", skip=["lm_head", "self_attn"]), lambda f: neuron_m2(f, attention="bf16", skip=["lm_head", "self_attn"]),
+    Row("A13", "WB702", lambda f: neuron_m2(f, attention="block", skip=["lm_head", "self_attn"]),
+        lambda f: neuron_m2(f, attention="bf16", skip=["lm_head", "self_attn"]),
         "neuron", "verify_scale_dimension", variant="self_attn-listed"),
     Row("A13", "WB702", lambda f: neuron_m2(f, attention="row", skip=["lm_head", "self_attn"]), lambda f: neuron_m2(f, attention="row"), "neuron",
         "no error", variant="per-row-and-listed-is-silent"),
-    Row("A13", "WB702", lambda f: build(f, *m2(), shards={"a.safetensors": list(m2()[0])}), lambda f: neuron_m2(f), "neuron", "The skip list is not the cause",
+    Row("A13", "WB702", lambda f: build(f, *m2(), shards={"a.safetensors": list(m2()[0])}), lambda f: neuron_m2(f), "neuron",
+        "The skip list is not the cause",
         variant="published-files"),
-    Row("E6", "WB709", _qwen3_blocks, _qwen3_blocks, "neuron", "256/4 = 64", settings=RANKS | {"moe_tp": 4, "moe_ep": 1}, good_settings=RANKS, variant="moe_tp-below-a-block"),
+    Row("E6", "WB709", _qwen3_blocks, _qwen3_blocks, "neuron", "256/4 = 64", settings=RANKS | {"moe_tp": 4, "moe_ep": 1}, good_settings=RANKS,
+        variant="moe_tp-below-a-block"),
     Row("E9", "WB712", qwen3, qwen3, "neuron", "use batch 4 or more", settings=RANKS | {"batch": 2}, good_settings=RANKS, variant="batch"),
-    Row("E9", "WB712", lambda f: qwen3(f, experts=16), lambda f: qwen3(f, experts=16), "neuron", "Selective Loading with Expert parallelism is not supported",
+    Row("E9", "WB712", lambda f: qwen3(f, experts=16), lambda f: qwen3(f, experts=16), "neuron",
+        "Selective Loading with Expert parallelism is not supported",
         settings=RANKS | {"batch": 7}, good_settings=RANKS | {"batch": 8}, variant="16-experts"),
 ]
 UNDECIDED = {"F4": "the report names no cause, and only running shows it"}

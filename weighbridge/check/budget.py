@@ -134,6 +134,7 @@ def _degrees(case: Case, target: Target, tp: int) -> Iterator[cuts.Degrees]:
         if all(sizes[k] for k in ("heads", "kv_heads", "hidden", "vocab")) and not reader.tp_fits(sizes, tp):
             return
     for ep in range(1, tp + 1):
-        dealt = ep == 1 or (target.runtime != "transformers" and experts and (ep == tp if target.runtime == "vllm" else tp % ep == 0 and experts % ep == 0))
+        dealt = ep == 1 or (target.runtime != "transformers" and experts
+                            and (ep == tp if target.runtime == "vllm" else tp % ep == 0 and experts % ep == 0))
         if dealt:
             yield cuts.Degrees(tp, tp, 0 if target.runtime == "sglang" and ep == tp else tp, tp // ep, ep)

@@ -147,7 +147,8 @@ def _kind(path: Path, value: dict[str, Any]) -> str:
         return "hf_quant_config.json"
     if path.name in GPTQ_FILES or path.name in ("config.json", "neuron_config.json", "hf_quant_config.json"):
         return path.name
-    raise Usage(f"holds {', '.join(map(str, list(value)[:4])) or 'nothing'}: no configuration that is known", f"--config {path}", f"known are {KNOWN}")
+    raise Usage(f"holds {', '.join(map(str, list(value)[:4])) or 'nothing'}: no configuration that is known", f"--config {path}",
+                f"known are {KNOWN}")
 
 
 def _neuron(found: Configs, path: Path, settings: dict[str, Any]) -> None:
@@ -164,7 +165,8 @@ def _yaml(found: Configs, path: Path, runtime: str) -> None:
     runtime = runtime or _reader_of(value)
     pairs = [(str(key), inner) for key, inner in value.items() if isinstance(key, str)]
     if runtime == "tensorrt-llm":
-        pairs += [(key, inner) for outer in ("kv_cache_config", "moe_config") if isinstance(value.get(outer), dict) for key, inner in value[outer].items()
+        pairs += [(key, inner) for outer in ("kv_cache_config", "moe_config") if isinstance(value.get(outer), dict) for key,
+                  inner in value[outer].items()
                   if key == "free_gpu_memory_fraction"]
         cache = value.get("kv_cache_config")
         if isinstance(cache, dict) and isinstance(cache.get("dtype"), str):
@@ -192,7 +194,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError:
-        raise Usage("reading YAML needs PyYAML", f"--config {path}", "pip install 'weighbridge[check]', or give the same as a command line after --") from None
+        raise Usage("reading YAML needs PyYAML", f"--config {path}",
+                    "pip install 'weighbridge[check]', or give the same as a command line after --") from None
     try:
         for token in yaml.scan(raw):
             if isinstance(token, (yaml.AliasToken, yaml.TagToken)):

@@ -34,8 +34,10 @@ def _finding(rule: Rule, case: Case, target: Target, found: list[cuts.Fault], wh
     unit = "group" if part.packed else "block"
     title = f"{what} cannot be cut {first.ways} ways: {share}" + (f", and the {unit} is {first.unit}" if first.size else "")
     names = ", ".join(dict.fromkeys(f.part.name for f in found))
-    evidence = "; ".join(f"{' and '.join(dict.fromkeys(f'{f.part.role} [{f.part.rows}, {f.part.cols}]' for f in found if f.message == message))}: {message}"
-                         for message in dict.fromkeys(f.message for f in found))
+    roles: dict[str, list[str]] = {}
+    for f in found:
+        roles.setdefault(f.message, []).append(f"{f.part.role} [{f.part.rows}, {f.part.cols}]")
+    evidence = "; ".join(f"{' and '.join(dict.fromkeys(who))}: {message}" for message, who in roles.items())
     consequence = ("ValueError: " if first.size else "AssertionError: ") + first.message
     if part.packed and part.suffix != ".qweight" and first.size:
         consequence = "the readers refuse the shape, or a rank multiplies by its neighbour's scale"

@@ -27,7 +27,8 @@ INPUT_SIZE = "The input size is not aligned with the quantized weight shape. Thi
 OUTPUT_SIZE = "The output size is not aligned with the quantized weight shape. This can be caused by too large tensor parallel size."
 
 # role -> (which axis of [out, in] is cut, how many equal parts are joined along it). What is not here is held whole by every rank.
-CUT_AXIS = {"q": (0, 1), "k": (0, 1), "v": (0, 1), "q_b": (0, 1), "kv_b": (0, 1), "o": (1, 1), "gate": (0, 1), "up": (0, 1), "gate_up": (0, 2), "down": (1, 1)}
+CUT_AXIS = {"q": (0, 1), "k": (0, 1), "v": (0, 1), "q_b": (0, 1), "kv_b": (0, 1), "o": (1, 1), "gate": (0, 1), "up": (0, 1), "gate_up": (0, 2),
+            "down": (1, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,8 @@ def _collect(case: Case) -> Iterator[Part]:
             block = (block[1], block[0])  # type: ignore[index]  # stored [in, out]
         count = sum(n for _, n, _, _ in same)
         shown = folded([name.replace("layers.", "layers.*.", 1) for name, _, _, _ in same], most=2)
-        yield Part(role, shown, rows, cols, block, dtype, suffix, quantized, count, stacked, sum(n * size for _, n, _, size in same))  # type: ignore[arg-type]
+        yield Part(role, shown, rows, cols, block, dtype, suffix, quantized, count, stacked,
+                   sum(n * size for _, n, _, size in same))  # type: ignore[arg-type]
 
 
 def _logical(suffix: str, shape: tuple[int, ...], scale: tuple[int, ...], parameters: int) -> tuple[int, int, int]:

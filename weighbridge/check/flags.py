@@ -141,7 +141,8 @@ NEURON_FLAGS: dict[str, Flag] = {
 
 # NxD's setting -> field of Settings. The first one that is set counts.
 NEURON_FIELDS = {"tp": ("tp_degree",), "pp": ("pp_degree",), "moe_tp": ("moe_tp_degree",), "moe_ep": ("moe_ep_degree",),
-                 "batch": ("tkg_batch_size", "batch_size", "max_batch_size"), "context": ("seq_len", "max_length", "max_context_length", "n_positions")}
+                 "batch": ("tkg_batch_size", "batch_size", "max_batch_size"),
+                 "context": ("seq_len", "max_length", "max_context_length", "n_positions")}
 
 
 def neuron_fields(settings: dict[str, Any], place: str, sources: dict[str, str]) -> dict[str, Any]:

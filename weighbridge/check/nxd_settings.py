@@ -73,7 +73,8 @@ class Nxd:
     def sizes(self, key: str) -> list[int] | None:
         """A list of whole numbers, or None."""
         value = self.values.get(key)
-        good = isinstance(value, list) and len(value) <= 64 and all(isinstance(v, int) and not isinstance(v, bool) and abs(v) <= LARGEST for v in value)
+        good = isinstance(value, list) and len(value) <= 64 and all(isinstance(v, int) and not isinstance(v, bool) and abs(v) <= LARGEST
+                                                                    for v in value)
         return list(value) if good else None  # type: ignore[arg-type]
 
     def inner(self, key: str) -> dict[str, Any]:
@@ -165,7 +166,8 @@ class Nxd:
             stem = name[: len(name) - len(key.suffix)] if key.suffix else name
             for heads, pair in key.pairs.items():
                 full: Any = heads
-                found.append(Stored(name, module_path(stem), key.role, full[0], full[1], full[2] if len(full) > 2 else "", full[4] if len(full) > 2 else (),
+                found.append(Stored(name, module_path(stem), key.role, full[0], full[1], full[2] if len(full) > 2 else "",
+                                    full[4] if len(full) > 2 else (),
                                     pair.count))
         return sorted(found, key=lambda s: (s.name, s.shape))
 

@@ -22,6 +22,7 @@ FLOATS = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "U8", "F4")
 TOO_LARGE = 300.0  # times what the fan-in allows
 BANDS = 16  # blocks with a scale of zero whose codes are looked at
 BAND = 1 << 20  # bytes of one of them
+EACH = 1 << 16  # bytes of a scale that are compared with those of other experts
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
@@ -143,7 +144,7 @@ def averaged(case: Case) -> Iterator[tuple[str, list[str], str]]:
             yield "shape", [module.path + module.scale_suffix], f"scale {list(scale.shape)} for {shape[0]:,} experts {list(shape)}"
         elif scale.shape[0] == shape[0] and case.scale_bytes != "none" and scale.nbytes <= 4 << 20 and _slices_equal(case, scale):
             yield "value", [module.path + module.scale_suffix], f"all {shape[0]:,} experts of the scale {list(scale.shape)} hold the same numbers"
-    yield from _equal_experts(case.scales)
+    yield from _equal_experts(case)
 
 
 def _slices_equal(case: Case, scale: Tensor) -> bool:
@@ -161,10 +162,11 @@ def _powers(values: np.ndarray) -> bool:
     return bool(np.all((values.view(np.uint32) & np.uint32(0x7FFFFF)) == 0))
 
 
-def _equal_experts(scales: Scales) -> Iterator[tuple[str, list[str], str]]:
-    """Experts that lie apart: the same least and largest scale in all, layer by layer. Powers of two may be equal by chance."""
+def _equal_experts(case: Case) -> Iterator[tuple[str, list[str], str]]:
+    """Experts that lie apart: the same scales in all, layer by layer. Powers of two may be equal by chance."""
     import numpy as np
 
+    scales = case.scales
     groups: dict[str, list[list[int]]] = {}
     for (part, key), places in scales.by_key.items():
         if part == "weight" and (found := _EXPERT.search(key)):
@@ -175,9 +177,16 @@ def _equal_experts(scales: Scales) -> Iterator[tuple[str, list[str], str]]:
         first = _bounds(scales, members[0])
         if np.isnan(first).any() or np.all(first == 1) or np.all(first == 0) or np.all(scales.powers[members[0]]):
             continue
-        if all(np.array_equal(_bounds(scales, places), first) for places in members[1:]):
+        if all(np.array_equal(_bounds(scales, places), first) for places in members[1:]) and _same_bytes(case, members):
             names = [scales.sources[p].name for places in members for p in places]
             yield "value", names, f"{len(members):,} experts with the same scales, {first[0][0]:.4g} to {first[1][0]:.4g} in the first layer"
+
+
+def _same_bytes(case: Case, members: list[list[int]]) -> bool:
+    """Whether the bytes are equal, too: of eight experts, in the first and the last layer."""
+    scales = case.scales
+    picked = [sorted((scales.sources[p] for p in places), key=lambda s: (len(s.name), s.name)) for places in members[:8]]
+    return all(len({case.read(group[layer].tensor, 0, EACH) for group in picked}) == 1 for layer in (0, -1))
 
 
 def _bounds(scales: Scales, places: list[int]) -> np.ndarray:

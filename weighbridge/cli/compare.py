@@ -37,7 +37,7 @@ def compare(
     b_numerics: Numerics = "plain",
     names: Path | None = None,
     tokens: int = 32,
-    layers: int = 0,
+    layers: str | None = None,
     tp: int = 0,
     max_memory: str | None = None,
     tolerance: float | None = None,
@@ -69,7 +69,7 @@ def compare(
     tokens
         Greedy steps after each prompt, to find the first token that differs.
     layers
-        Run only this many layers from the first on. 0 runs all.
+        Run only layers A to B - 1, as A,B; or only the first N, as N. Default: all.
     tp
         Tensor parallel degree that neuron numerics imitate. 0 takes the one of neuron_config.json.
     max_memory
@@ -85,8 +85,8 @@ def compare(
     from weighbridge.report import compare_svg, compare_text, sink
     from weighbridge.report.progress import Progress
 
-    _require(tokens, layers, tolerance)
-    settings = {"tp": tp, "layers": layers or None, "max_memory": _bytes(max_memory)}
+    _require(tokens, tolerance)
+    settings = {"tp": tp, "layers": _layers(layers), "max_memory": _bytes(max_memory)}
     sides, checkpoints = [], []
     for path, numerics in ((a, a_numerics), (b, b_numerics)):
         side, checkpoint = _side(path, names, numerics, settings)
@@ -108,13 +108,21 @@ def compare(
     return 0 if report.ok else OUT_OF_TOLERANCE
 
 
-def _require(tokens: int, layers: int, tolerance: float | None) -> None:
+def _require(tokens: int, tolerance: float | None) -> None:
     if not 0 <= tokens <= 1 << 16:
         raise Usage(f"{tokens} is no number of greedy steps", "--tokens", "give 0 to 65,536")
-    if layers < 0:
-        raise Usage(f"{layers} is no number of layers", "--layers", "give 1 or more, or leave it out for all")
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise Usage(f"{tolerance} is no relative error", "--tolerance", "give a positive number, such as 0.05")
+
+
+def _layers(text: str | None) -> tuple[int, int] | None:
+    """`2,4` as (2, 4), `4` as (0, 4)."""
+    if text is None:
+        return None
+    parts = text.replace(":", ",").split(",")
+    if len(parts) > 2 or not all(part.strip().isascii() and part.strip().isdigit() and len(part) < 6 for part in parts):
+        raise Usage(f"{text[:40]!r} is no range of layers", "--layers", "write --layers 4 for the first four, --layers 2,4 for layers 2 and 3")
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (0, int(parts[0]))
 
 
 def _bytes(text: str | None) -> int | None:

@@ -96,10 +96,11 @@ def write_capture(folder: Path, engine: Any, sequences: Sequence[Sequence[int]],
         for part in ([ids[:1], *chunks(ids[1:], CHUNK)] if not writer.entries else chunks(ids, CHUNK)):
             session.feed(part, rows="all", observe=writer)
             writer.advance(len(part))
+    routing = engine.architecture.routing
     manifest = {
         "schema": SCHEMA, "version": __version__,
         "source": {"name": Path(source.checkpoint.label).name, "digest": source.checkpoint.digest, "layout": source.layout,
-                   "model_type": source.checkpoint.model_type},
+                   "model_type": source.checkpoint.model_type, **({"score": routing.score} if routing else {})},
         "numerics": numerics,
         "sequences": [{"ids": ids, "tokens": [decode(i) for i in ids] if decode else []} for ids in sequences],
         "names": writer.entries,

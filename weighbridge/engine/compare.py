@@ -15,6 +15,7 @@ import numpy as np
 from weighbridge.engine import diagnosis
 from weighbridge.engine.capture import Capture, Observe, chunks, order
 from weighbridge.engine.diagnosis import Tolerance
+from weighbridge.engine.memory import BLOCK
 from weighbridge.engine.stages import Meters, Outcome
 from weighbridge.errors import Problem, Refused, WeighbridgeError
 from weighbridge.models import Inventory
@@ -39,6 +40,7 @@ class Side(Protocol):
     numerics: str
     vocab: int | None
     source: Any  # what `bind` gave, or None
+    score: str | None  # of the router: "sigmoid" or "softmax", where it is known
 
     def begin(self, number: int, capacity: int) -> Feed:
         """Start sequence `number`, of at most `capacity` tokens."""
@@ -55,6 +57,8 @@ class EngineSide:
 
     def __post_init__(self) -> None:
         self.label, self.layout, self.vocab = self.source.checkpoint.label, self.source.layout, int(self.engine.vocab)
+        routing = self.engine.architecture.routing
+        self.score = routing.score if routing else None
 
     def begin(self, number: int, capacity: int) -> Feed:
         session = self.engine.session(capacity)
@@ -70,7 +74,7 @@ class CaptureSide:
 
     def __post_init__(self) -> None:
         self.label, self.numerics = self.capture.label, self.capture.numerics
-        self.layout = self.capture.source.get("layout", "capture")
+        self.layout, self.score = self.capture.source.get("layout", "capture"), self.capture.source.get("score")
         self.vocab = self.capture.arrays["logits"].shape[1] if "logits" in self.capture.arrays else None
 
     def begin(self, number: int, capacity: int) -> Feed:
@@ -121,7 +125,7 @@ def compare(a: Side, b: Side, sequences: Sequence[Sequence[int]], *, tokens: int
     manifests say. Raises WeighbridgeError where the two sides cannot be sides of one model.
     """
     _require_alike(a, b, sequences)
-    meters, outcome = Meters(), Outcome()
+    meters, outcome = Meters(a.score or b.score), Outcome()
     size = _chunk(inventory)
     total, done = sum(map(len, sequences)), 0
     parts: dict[str, Any] | None = None
@@ -178,10 +182,10 @@ def _parted(number: int, at: int, top: np.ndarray) -> dict[str, Any] | None:
 
 
 def _chunk(inventory: Inventory | None) -> int:
-    """Tokens that are fed at a time, so that A's stages of one chunk stay below HELD."""
+    """Tokens that are fed at a time: at most one block of the engine, and A's stages of them stay below HELD."""
     sizes = inventory.sizes if inventory else {}
     each = 4 * (sizes.get("layers", 32) * (3 * sizes.get("hidden", 4096) + 2 * sizes.get("experts", 0)) + 2 * sizes.get("vocab", 65536))
-    return max(16, min(512, HELD // each))
+    return max(16, min(BLOCK, HELD // each))
 
 
 def _require_alike(a: Side, b: Side, sequences: Sequence[Sequence[int]]) -> None:

@@ -94,7 +94,8 @@ class Meter:
 class Meters:
     """All stages of a comparison, in the order of the pass."""
 
-    def __init__(self) -> None:
+    def __init__(self, score: str | None = None) -> None:
+        self.score = score  # what a selection bias is added to: sigmoid or softmax of the router's logits
         self.found: dict[str, Meter] = {}
         self.missing: dict[str, set[str]] = {"a": set(), "b": set()}
         self.scores: tuple[np.ndarray, np.ndarray] | None = None
@@ -118,10 +119,17 @@ class Meters:
             meter = self.found[name] = Meter(name)
         meter.take(a, b)
         if name.endswith(".router"):
-            self.scores = a, np.array(b)
+            self.scores = _scores(a, self.score), _scores(b, self.score)
 
     def all(self) -> list[Meter]:
         return sorted(self.found.values(), key=lambda meter: order(meter.name))
+
+
+def _scores(logits: np.ndarray, score: str | None) -> np.ndarray:
+    """What a selection bias is added to, float64. Softmax has a sum in it that is the token's own: its logits decide the same choice."""
+    x = np.asarray(logits, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return 1 / (1 + np.exp(-x)) if score == "sigmoid" else x
 
 
 class Outcome:

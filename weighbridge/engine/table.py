@@ -13,6 +13,7 @@ from weighbridge.errors import WeighbridgeError
 
 KINDS = {"F8_E4M3": fields.F8, "BF16": fields.BF16, "F32": fields.F32}
 TASK = 1 << 17  # bytes of codes that one task reads
+LINE = 64  # bytes of a cache line: a vector that crosses none is read in one go
 WIDE = 1536  # rows of a task of a turned rectangle: long runs of each stored row
 Part = tuple[int, int, QTensor]
 
@@ -99,9 +100,9 @@ class Vectors:
         self.x, self.address, self.width = x_TK, address(x_TK), x_TK.shape[1]
         self.scaled, self.dealt, self.powers = self.address, 0, 0
         if scaled:
-            self._kept = np.empty((2, *x_TK.shape), np.float32), np.empty(len(x_TK), np.float32)
-            self.scaled, self.powers = map(address, self._kept)
-            self.dealt = self.scaled + x_TK.nbytes
+            self._kept = np.empty(2 * x_TK.nbytes + 4 * len(x_TK) + LINE, np.uint8)
+            self.dealt = -(-address(self._kept) // LINE) * LINE
+            self.scaled, self.powers = self.dealt + x_TK.nbytes, self.dealt + 2 * x_TK.nbytes
             kernels.load("prepare")(self.address, *x_TK.shape, self.scaled, self.dealt, self.powers)
 
 

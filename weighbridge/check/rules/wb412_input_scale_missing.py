@@ -57,7 +57,7 @@ def _said(case: Case) -> str:
 
 def _short(module: Module) -> str:
     """As TensorRT-LLM spells an expert: `0.w3`."""
-    before, found, expert = module.path.rpartition(".experts.")
+    _, found, expert = module.path.rpartition(".experts.")
     return expert if found else module.path.removeprefix("model.")
 
 

@@ -41,5 +41,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     text = cuts.HEADS.format(heads=sizes.heads, tp=tp)
     consequence = ("ValueError: " + text if target.runtime == "vllm" else "AssertionError") if queries else "AssertionError without a text"
     where = Where(file="config.json", key="num_attention_heads" if queries else "num_key_value_heads")
-    yield RULE.finding(f"{what} cannot be dealt out to {tp} ranks", where, evidence=f"{what}, {case.settings.where('tp')} {tp}", consequence=consequence,
+    yield RULE.finding(f"{what} cannot be dealt out to {tp} ranks", where, evidence=f"{what}, {case.settings.where('tp')} {tp}",
+                       consequence=consequence,
                        fix=size_fix(case, target, "attention"), runtime=target.runtime)

@@ -30,7 +30,8 @@ from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB504", "group-cut", "error", cuts.READERS, READ_IN)
-WHAT = {"attention": "packed attention", "mlp": "packed dense layers", "shared_experts": "packed shared experts", "experts": "the packed experts' width"}
+WHAT = {"attention": "packed attention", "mlp": "packed dense layers", "shared_experts": "packed shared experts",
+        "experts": "the packed experts' width"}
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
@@ -40,7 +41,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     for part in cuts.parts(case):
         if part.suffix == "_blocks" and part.role == "experts.down" and part.block and ways > 1 and (part.cols // part.block[1]) % ways:
             groups = part.cols // part.block[1]
-            yield RULE.finding(f"{groups} groups of {part.block[1]} are dealt out unevenly to {ways} ranks", Where(module=part.name, count=part.count),
+            yield RULE.finding(f"{groups} groups of {part.block[1]} are dealt out unevenly to {ways} ranks",
+                               Where(module=part.name, count=part.count),
                                evidence=f"{part.cols} inputs, {groups}/{ways} = {groups / ways:.2f} groups for each rank",
                                consequence=f"no error: each rank holds {-(-groups // ways)} groups, the last ones padded", severity="note",
                                fix="nothing must be done; an even share wastes no memory", runtime=target.runtime)

@@ -39,7 +39,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     place = Where(key=settings.where("moe_ep" if settings.moe_ep else "ep" if settings.ep else "expert_parallel"))
     if not sizes.experts:
         if degrees.moe_ep > 1 and target.runtime == "vllm" and not any(p.group == "experts" for p in cuts.parts(case)):
-            yield RULE.finding("expert parallelism is asked for a model without experts", place, evidence=f"EP {degrees.moe_ep}, 0 experts in config.json",
+            yield RULE.finding("expert parallelism is asked for a model without experts", place,
+                               evidence=f"EP {degrees.moe_ep}, 0 experts in config.json",
                                consequence="ValueError: " + NO_EXPERTS, fix=f"leave {place.key} away", runtime=target.runtime)
         return
     fix = Fix(f"EP {cuts.listed(cuts.ep_sizes(case, target, degrees.tp))} at TP {degrees.tp}", {"ep": cuts.ep_sizes(case, target, degrees.tp)})

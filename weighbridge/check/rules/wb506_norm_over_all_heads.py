@@ -40,13 +40,15 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         return
     whole = {"q_norm": sizes.heads * sizes.head_dim, "k_norm": sizes.kv_heads * sizes.head_dim}
     found = {name: pair.count for name, key in case.survey.keys.items() if name.endswith(("q_norm.weight", "k_norm.weight")) and key.what == "weight"
-             for heads, pair in key.pairs.items() if heads[1] == (whole[name[-13:-7]],) and whole[name[-13:-7]] > sizes.head_dim}  # type: ignore[index]
+             for heads, pair in key.pairs.items() if heads[1] == (whole[name[-13:-7]],)
+             and whole[name[-13:-7]] > sizes.head_dim}  # type: ignore[index]
     if not found:
         return
     neuron = target.runtime == "neuron"
     consequence = ("no error: every rank norms its own heads, so the answers differ from the model's" if neuron
                    else "right where the reader adds the squares up over the ranks (its class for MiniMax-M2 does); else no error, and garbled text")
     yield RULE.finding(f"q/k norms run over all heads, and {tp} ranks hold {max(1, sizes.heads // tp)} of {sizes.heads} each",
-                       Where(tensor=shown(list(found)), count=sum(found.values())), evidence=f"{whole['q_norm']} and {whole['k_norm']} values, a head has {sizes.head_dim}",
+                       Where(tensor=shown(list(found)), count=sum(found.values())),
+                       evidence=f"{whole['q_norm']} and {whole['k_norm']} values, a head has {sizes.head_dim}",
                        consequence=consequence, severity="warning" if neuron else "note", runtime=target.runtime,
                        fix="no file can mend it: compare with TP 1 or with a reference before you trust the answers")

@@ -50,5 +50,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
                                    Edit("config.json", ("quantization_config", key), Remove)) if claim.get("quant_method") == "fp8" else ()
         yield RULE.finding(f"a BF16 layer listed in {key} is built quantized, and {rows}/{tp} rows are no multiple of {block}",
                            Where(file="config.json", module=folded(m.path for m in hit), key=f"quantization_config.{key}", count=len(hit)),
-                           evidence=f"{rows} rows, {case.settings.where('tp')} {tp}, block {block}", consequence="AssertionError while the layer is made",
+                           evidence=f"{rows} rows, {case.settings.where('tp')} {tp}, block {block}",
+                           consequence="AssertionError while the layer is made",
                            fix=Fix("spell the list modules_to_not_convert", claim[key], edits), runtime=target.runtime)

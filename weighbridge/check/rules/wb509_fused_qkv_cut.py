@@ -39,7 +39,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     part = next(iter(bad.values()))
     assert part.block
     share = part.rows // tp
-    good = [n for n in range(1, cuts.LARGEST + 1) if cuts.heads_fit(case.sizes, n) and all(r % n == 0 and (r // n) % part.block[0] == 0 for r in rows)]
+    good = [n for n in range(1, cuts.LARGEST + 1) if cuts.heads_fit(case.sizes, n)
+            and all(r % n == 0 and (r // n) % part.block[0] == 0 for r in rows)]
     yield RULE.finding(f"fused qkv cannot be cut {tp} ways: {part.rows}/{tp} = {share} rows, and the block is {part.block[0]}",
                        Where(module=part.name, count=part.count), evidence=f"{share} rows are {share / part.block[0]:.2f} blocks",
                        consequence=f"The size of tensor a ({share}) must match the size of tensor b ({share // part.block[0] * part.block[0]})",

@@ -15,7 +15,8 @@ The published MiniMax-M2 folder as `quantized_checkpoints_path`: 47,864 weights,
 `weighbridge convert SRC DST --to neuron` writes the names, the shapes, the codes and the neuron_config.json that NxD wants.
 
 ## References
-Rule R17 (NxDI modules/attention/gqa.py 653) and R18 (contrib modeling_minimax_m2.py 156) of docs/neuron.md; models/application_base.py for the renaming.
+Rule R17 (NxDI modules/attention/gqa.py 653) and R18 (contrib modeling_minimax_m2.py 156) of docs/neuron.md;
+models/application_base.py for the renaming.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     count = sum(s.count for s in raw)
     where = Where(tensor=shown([s.name.removesuffix(".weight") + s.scale_suffix for s in raw]), count=count)
     if n.wants_fp8:
-        yield RULE.finding("the scales have names that NxD Inference does not read", where, evidence=f"{count:,} FP8 weights with weight_scale_inv, 0 with .scale",
+        yield RULE.finding("the scales have names that NxD Inference does not read", where,
+                           evidence=f"{count:,} FP8 weights with weight_scale_inv, 0 with .scale",
                            consequence=_consequence(n), fix=Fix(f"{FIX}; or run in BF16 with quantized: false", FIX), runtime=target.runtime)
     elif n.contrib and not case.claims.blocks:
-        yield RULE.finding("the contrib port cannot decode to BF16 without the block size", Where(file="config.json", key="quantization_config.weight_block_size"),
-                           evidence=f"{count:,} FP8 weights, no weight_block_size", consequence="AttributeError or KeyError (modeling_minimax_m2.py 156)",
+        yield RULE.finding("the contrib port cannot decode to BF16 without the block size",
+                           Where(file="config.json", key="quantization_config.weight_block_size"),
+                           evidence=f"{count:,} FP8 weights, no weight_block_size",
+                           consequence="AttributeError or KeyError (modeling_minimax_m2.py 156)",
                            fix="put the quantization_config with weight_block_size back into config.json", runtime=target.runtime)
 
 

@@ -32,6 +32,7 @@ from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB702", "nxd-attention-block-scales", "error", ("neuron",), READ_IN)
+SILENT = "no error: FP8 codes are cast to BF16, the scales are dropped as redundant keys, and q/k/v are 1/scale times too large"
 FIX = "weighbridge convert SRC DST --to neuron --attention exact"
 
 
@@ -50,9 +51,10 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     lost = [s for s in fp8 if s not in bad and n.quantized and n.listed(s) and s.scale_suffix in (".scale", ".weight_scale")]
     if lost:
         keep = n.right_list()
-        yield RULE.finding("attention is FP8 in the files and on the skip list", Where(tensor=shown([s.name for s in lost], 4), count=sum(s.count for s in lost)),
+        yield RULE.finding("attention is FP8 in the files and on the skip list",
+                           Where(tensor=shown([s.name for s in lost], 4), count=sum(s.count for s in lost)),
                            evidence=f"modules_to_not_convert {n.skip}; scale {list(lost[0].scale)} beside {lost[0].dtype} {list(lost[0].shape)}",
-                           consequence="no error: FP8 codes are cast to BF16, the scales are dropped as redundant keys, and q/k/v are 1/scale times too large",
+                           consequence=SILENT,
                            fix=Fix("take attention off the list", keep, (n.edit("modules_to_not_convert", keep),)), runtime=target.runtime)
 
 

@@ -39,9 +39,11 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     value = n.values["quantization_dtype"]
     fix = Fix(f"write {RIGHT}", RIGHT, (n.edit("quantization_dtype", RIGHT),))
     if not isinstance(value, str) or value.upper() not in DTYPES:
-        yield RULE.finding("quantization_dtype is no dtype that NxD knows", n.where("quantization_dtype"), evidence=f"{value!r:.60}; known are {', '.join(DTYPES)}",
+        yield RULE.finding("quantization_dtype is no dtype that NxD knows", n.where("quantization_dtype"),
+                           evidence=f"{value!r:.60}; known are {', '.join(DTYPES)}",
                            consequence=f"AssertionError: {value!s:.60} is not a valid QuantizedDtype.", fix=fix, runtime=target.runtime)
     elif value.upper() in ("F8E4M3", "F8E4M3FN") and value != RIGHT:
-        yield RULE.finding("this spelling passes the validation and loses the compiler flag", n.where("quantization_dtype"), evidence=f"{value!r}, not {RIGHT!r}",
+        yield RULE.finding("this spelling passes the validation and loses the compiler flag", n.where("quantization_dtype"),
+                           evidence=f"{value!r}, not {RIGHT!r}",
                            consequence="the compiler runs without --experimental-unsafe-fp8e4m3fn-as-fp8e4m3: "
                            "[NCC_EVRF051] Data type F8E4M3FN is not supported on TRN1/TRN2", fix=fix, runtime=target.runtime)

@@ -35,4 +35,5 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         yield RULE.finding("quantized is true, and no checkpoint is named", n.where("quantized_checkpoints_path"),
                            evidence=f"quantized_checkpoints_path is {n.values.get('quantized_checkpoints_path')!r:.40}",
                            consequence="AssertionError: quantized_checkpoints_path is required",
-                           fix=Fix("name the folder of the converted checkpoint", ".", (n.edit("quantized_checkpoints_path", "."),)), runtime=target.runtime)
+                           fix=Fix("name the folder of the converted checkpoint", ".", (n.edit("quantized_checkpoints_path", "."),)),
+                           runtime=target.runtime)

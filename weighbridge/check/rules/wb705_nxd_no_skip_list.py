@@ -36,7 +36,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     n = nxd(case)
     if not n.quantized or isinstance(n.values.get("modules_to_not_convert"), list):
         return
-    modules = {s.module: s.fp8 for s in n.stored if s.role.startswith(("attention.", "experts.", "mlp.", "shared_experts.", "lm_head")) and len(s.shape) > 1}
+    modules = {s.module: s.fp8 for s in n.stored if s.role.startswith(("attention.", "experts.", "mlp.", "shared_experts.", "lm_head"))
+               and len(s.shape) > 1}
     plain = [module for module, fp8 in modules.items() if not fp8]
     kernel = next((key for key in ("qkv_kernel_enabled", "qkv_nki_kernel_enabled") if n.flag(key)), "")
     if not plain and not kernel:
@@ -44,5 +45,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     right = n.right_list()
     yield RULE.finding("no list says which modules stay unquantized", n.where("modules_to_not_convert"),
                        evidence=f"{len(plain)} kinds of modules have no FP8 weight: {', '.join(plain[:3])}",
-                       consequence=f"AssertionError: {ASSERT}" if kernel else f"warning {WARNING!r}, then RuntimeError: Cannot find {plain[0]}.scale in state_dict",
+                       consequence=f"AssertionError: {ASSERT}" if kernel
+                       else f"warning {WARNING!r}, then RuntimeError: Cannot find {plain[0]}.scale in state_dict",
                        severity="error", fix=Fix("give the list", right, (n.edit("modules_to_not_convert", right),)), runtime=target.runtime)

@@ -39,11 +39,13 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     axes, sizes = n.sizes("quantization_block_axis"), n.sizes("quantization_block_size")
     where = n.where("quantization_block_axis")
     if not axes or not sizes or any(size <= 0 for size in sizes):
-        yield _finding(target, "a block-wise run without block axes or sizes", where, f"axes {axes}, sizes {sizes}", "AssertionError: block_axis and block_size must be specified…",
+        yield _finding(target, "a block-wise run without block axes or sizes", where, f"axes {axes}, sizes {sizes}",
+                       "AssertionError: block_axis and block_size must be specified…",
                        _right(n))
         return
     if len(axes) != len(sizes):
-        yield _finding(target, "block axes and sizes are not equally many", where, f"axes {axes}, sizes {sizes}", "AssertionError: …same length", _right(n))
+        yield _finding(target, "block axes and sizes are not equally many", where, f"axes {axes}, sizes {sizes}", "AssertionError: …same length",
+                       _right(n))
         return
     weights = [s for s in n.stored if s.fp8 and s.scale_suffix in (".scale", ".weight_scale") and not n.listed(s)]
     yield from _axes(n, target, axes, weights)
@@ -57,7 +59,8 @@ def _axes(n: Nxd, target: Target, axes: list[int], weights: list[Stored]) -> Ite
     dims = len(out[0].shape)
     worst = next(axis for axis in axes if not -dims <= axis < dims)
     patched = n.contrib and dims == 2
-    yield RULE.finding(f"block axis {worst} does not exist in {dims}-D weights", Where(tensor=shown([s.name for s in out]), key="quantization_block_axis",
+    yield RULE.finding(f"block axis {worst} does not exist in {dims}-D weights",
+                       Where(tensor=shown([s.name for s in out]), key="quantization_block_axis",
                                                                                       count=sum(s.count for s in out)),
                        evidence=f"axes {axes}, weight {list(out[0].shape)}", severity="note" if patched else "error",
                        consequence=f"ValueError: block axis cannot be < 0 or > {dims}, received {worst}" + (
@@ -81,13 +84,17 @@ def _shapes(n: Nxd, target: Target, weights: list[Stored]) -> Iterator[Finding]:
             other.append((s, want))
     if ragged:
         s, axis, block = ragged[0]
-        yield _finding(target, f"a width of {s.shape[axis]} is no multiple of the block {block}", Where(tensor=shown([r.name for r, _, _ in ragged]), count=len(ragged)),
+        yield _finding(target, f"a width of {s.shape[axis]} is no multiple of the block {block}",
+                       Where(tensor=shown([r.name for r, _, _ in ragged]), count=len(ragged)),
                        f"{s.shape[axis]} % {block} = {s.shape[axis] % block}, axis {axis} of {list(s.shape)}",
-                       "no error: NxD divides by floor division and reads another block's scale", Fix("convert to hf-bf16: no block-wise run holds this model"))
+                       "no error: NxD divides by floor division and reads another block's scale",
+                       Fix("convert to hf-bf16: no block-wise run holds this model"))
     if other:
         s, want = other[0]
-        yield _finding(target, "the scales do not have the shape that the block settings give", Where(tensor=shown([o.name for o, _ in other]), count=len(other)),
-                       f"scale {list(s.scale)} beside {list(s.shape)}; axes {n.sizes('quantization_block_axis')} and sizes {n.sizes('quantization_block_size')} give {list(want)}",
+        axes, sizes = n.sizes("quantization_block_axis"), n.sizes("quantization_block_size")
+        yield _finding(target, "the scales do not have the shape that the block settings give",
+                       Where(tensor=shown([o.name for o, _ in other]), count=len(other)),
+                       f"scale {list(s.scale)} beside {list(s.shape)}; axes {axes} and sizes {sizes} give {list(want)}",
                        f"RuntimeError: expected shape {list(want)} but found {list(s.scale)}", _right(n))
 
 
@@ -96,9 +103,11 @@ def _right(n: Nxd) -> Fix:
     weights = [s for s in n.stored if s.fp8 and s.scale and s.scale_suffix in (".scale", ".weight_scale")]
     stacked = [s for s in weights if len(s.shape) == 3] or weights
     for axes, sizes in (BLOCKS, EXACT):
-        if stacked and all(len(s.scale) == len(s.shape) and s.scale[-1] == s.shape[-1] // sizes[1] and s.scale[-2] == s.shape[-2] // sizes[0] for s in stacked):
+        if stacked and all(len(s.scale) == len(s.shape) and s.scale[-1] == s.shape[-1] // sizes[1] and s.scale[-2] == s.shape[-2] // sizes[0]
+                           for s in stacked):
             axes = axes if len(stacked[0].shape) == 3 or axes == EXACT[0] else [-2, -1]
-            return Fix(f"quantization_block_axis {axes}, quantization_block_size {sizes}", {"quantization_block_axis": axes, "quantization_block_size": sizes},
+            return Fix(f"quantization_block_axis {axes}, quantization_block_size {sizes}",
+                       {"quantization_block_axis": axes, "quantization_block_size": sizes},
                        (n.edit("quantization_block_axis", axes), n.edit("quantization_block_size", sizes)))
     return Fix("say the axes and sizes with which the files were made, or convert them again: weighbridge convert SRC DST --to neuron")
 

@@ -35,7 +35,8 @@ ACTIVATIONS = ("dynamic",)
 def find(case: Case, target: Target) -> Iterator[Finding]:
     n = nxd(case)
     for key, title, evidence, consequence, value in _faults(n):
-        yield RULE.finding(title, n.where(key), evidence=evidence, consequence=consequence, fix=Fix(f"set {key} to {value!r}", value, (n.edit(key, value),)),
+        yield RULE.finding(title, n.where(key), evidence=evidence, consequence=consequence,
+                           fix=Fix(f"set {key} to {value!r}", value, (n.edit(key, value),)),
                            runtime=target.runtime)
 
 
@@ -43,10 +44,12 @@ def _faults(n: Nxd) -> Iterator[tuple[str, str, str, str, object]]:
     kernel, norm = n.flag("quantized_mlp_kernel_enabled") is True, n.flag("rmsnorm_quantize_kernel_enabled") is True
     activation, kind = n.values.get("activation_quantization_type"), n.values.get("quantization_type")
     if kernel and activation:
-        yield ("activation_quantization_type", "activation quantization and quantized kernels exclude each other", f"activation_quantization_type {activation!r:.40}",
+        yield ("activation_quantization_type", "activation quantization and quantized kernels exclude each other",
+               f"activation_quantization_type {activation!r:.40}",
                "AssertionError: native quantization does not work with quantized kernels", None)
     if norm and not kernel:
-        yield ("rmsnorm_quantize_kernel_enabled", "the quantizing norm kernel needs the quantized MLP kernel", "quantized_mlp_kernel_enabled is not true",
+        yield ("rmsnorm_quantize_kernel_enabled", "the quantizing norm kernel needs the quantized MLP kernel",
+               "quantized_mlp_kernel_enabled is not true",
                "AssertionError: quantized_mlp_kernel must be enabled to use rmsnorm_quantize_kernel!", False)
     if n.blockwise and (kernel or activation):
         key = "quantized_mlp_kernel_enabled" if kernel else "activation_quantization_type"
@@ -54,7 +57,8 @@ def _faults(n: Nxd) -> Iterator[tuple[str, str, str, str, object]]:
                "no error: the type becomes per_channel_symmetric with f8e4m3, the block settings are ignored", False if kernel else None)
     if n.contrib and n.flag("attn_block_tkg_nki_kernel_enabled") and not (
             n.flag("attn_block_tkg_nki_kernel_cascaded_attention") and (n.flag("qkv_nki_kernel_enabled") or n.flag("qkv_kernel_enabled"))):
-        yield ("attn_block_tkg_nki_kernel_enabled", "the attention block kernel needs cascaded attention and a qkv kernel", "one of them is not switched on",
+        yield ("attn_block_tkg_nki_kernel_enabled", "the attention block kernel needs cascaded attention and a qkv kernel",
+               "one of them is not switched on",
                "AssertionError (modeling_minimax_m2.py 1001-1004)", False)
     if n.quantized and kind is not None and kind not in TYPES:
         yield ("quantization_type", "quantization_type is none that NxD knows", f"{kind!r:.60}; known are {', '.join(TYPES)}",

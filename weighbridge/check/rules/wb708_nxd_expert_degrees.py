@@ -5,7 +5,8 @@ Compares `moe_tp_degree` x `moe_ep_degree` with `tp_degree`, and the number of e
 
 ## Why it matters
 A product that does not divide TP is refused. A product smaller than TP passes, and the output is added up over all ranks, so experts count
-several times. With `moe_ep_degree` 1 the setting `moe_tp_degree` is ignored: experts are cut TP ways. An outer `ep_degree` above 1 multiplies the ranks.
+several times. With `moe_ep_degree` 1 the setting `moe_tp_degree` is ignored: experts are cut TP ways. An outer
+`ep_degree` above 1 multiplies the ranks.
 
 ## Example
 TP 64 with 1 x 32: every expert counts twice, without a message.
@@ -47,8 +48,10 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     for title, key, evidence, consequence in _faults(n, case.sizes.experts):
         yield RULE.finding(title, n.where(key), evidence=evidence, consequence=consequence, fix=pair_fix(n), runtime=target.runtime)
     if n.moe_ep > 1 and n.flag("parallelize_token_to_block_mapping") is False:
-        yield RULE.finding("expert parallelism needs the token-to-block mapping", n.where("parallelize_token_to_block_mapping"), evidence=f"moe_ep_degree {n.moe_ep}",
-                           consequence="AttributeError: spmd_rank", fix=Fix("leave it at its default, true", True, (n.edit("parallelize_token_to_block_mapping", True),)),
+        yield RULE.finding("expert parallelism needs the token-to-block mapping", n.where("parallelize_token_to_block_mapping"),
+                           evidence=f"moe_ep_degree {n.moe_ep}",
+                           consequence="AttributeError: spmd_rank",
+                           fix=Fix("leave it at its default, true", True, (n.edit("parallelize_token_to_block_mapping", True),)),
                            runtime=target.runtime)
 
 
@@ -63,8 +66,8 @@ def _faults(n: Nxd, experts: int) -> Iterator[tuple[str, str, str, str]]:
     elif tp % (mt * me):
         yield "the experts' degrees do not divide TP", "moe_ep_degree", shown, "RuntimeError: invalid implied expert data parallel degree"
     elif mt * me < tp:
-        yield (f"experts are counted {tp // (mt * me)} times", "moe_ep_degree", shown, "no error: the output is added up over all ranks, "
-               f"and every expert counts {tp // (mt * me)} times")
+        yield (f"experts are counted {tp // (mt * me)} times", "moe_ep_degree", shown,
+               f"no error: the output is added up over all ranks, and every expert counts {tp // (mt * me)} times")
     if experts % me:
-        yield f"{experts} experts are not divisible by moe_ep_degree {me}", "moe_ep_degree", f"{experts} % {me} = {experts % me}", \
-              f"AssertionError: {experts} is not divisible by {me}"
+        yield (f"{experts} experts are not divisible by moe_ep_degree {me}", "moe_ep_degree", f"{experts} % {me} = {experts % me}",
+               f"AssertionError: {experts} is not divisible by {me}")

@@ -45,7 +45,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     else:
         return
     key = "moe_tp_degree" if n.moe_ep > 1 else "tp_degree"
-    yield RULE.finding(f"the experts' width cannot be cut {ways} ways", n.where(key), evidence=said, consequence=consequence, fix=pair_fix(n), runtime=target.runtime)
+    yield RULE.finding(f"the experts' width cannot be cut {ways} ways", n.where(key), evidence=said, consequence=consequence, fix=pair_fix(n),
+                       runtime=target.runtime)
 
 
 def _consequence(n: Nxd, width: int, ways: int, block: int) -> str:

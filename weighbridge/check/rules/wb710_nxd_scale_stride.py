@@ -35,5 +35,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     n = nxd(case)
     if not n.contrib or not n.blockwise or not n.tp or cut(n) <= 1 or not case.sizes.experts:
         return
-    yield RULE.finding("with the contrib port's stride patch gate is read with up's scales", n.where("moe_tp_degree"), evidence=f"experts are cut {cut(n)} ways",
+    yield RULE.finding("with the contrib port's stride patch gate is read with up's scales", n.where("moe_tp_degree"),
+                       evidence=f"experts are cut {cut(n)} ways",
                        consequence="no error with the patch: relative error 0.1 to 0.95; right without it", fix=pair_fix(n), runtime=target.runtime)

@@ -35,5 +35,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     if n.contrib and n.blockwise and n.moe_ep > 1 and n.moe_ep == case.sizes.experts:
         yield RULE.finding("one expert on each rank fails with the contrib port's expert-parallel patch", n.where("moe_ep_degree"),
                            evidence=f"{case.sizes.experts} experts, moe_ep_degree {n.moe_ep}",
-                           consequence=f"RuntimeError: expected shape [1,…] but found [{case.sizes.experts},…]; right without the patch", fix=pair_fix(n),
+                           consequence=f"RuntimeError: expected shape [1,…] but found [{case.sizes.experts},…]; right without the patch",
+                           fix=pair_fix(n),
                            runtime=target.runtime)

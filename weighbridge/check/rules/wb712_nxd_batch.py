@@ -38,5 +38,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     key = next((k for k in ("tkg_batch_size", "batch_size") if n.size(k)), "batch_size")
     yield RULE.finding(f"batch {n.batch} is too small for expert parallelism", n.where(key),
                        evidence=f"{n.batch} x {sizes.top_k} experts per token = {n.batch * sizes.top_k} < {sizes.experts} experts", consequence=TEXT,
-                       fix=Fix(f"use batch {least} or more", least, tuple(n.edit(k, least) for k in ("batch_size", "tkg_batch_size") if n.size(k)) or (n.edit("batch_size", least),)),
+                       fix=Fix(f"use batch {least} or more", least,
+                               tuple(n.edit(k, least) for k in ("batch_size", "tkg_batch_size") if n.size(k)) or (n.edit("batch_size", least),)),
                        runtime=target.runtime)

@@ -44,4 +44,5 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     yield RULE.finding(f"a context of {min(buckets)} tokens is too short for expert parallelism", n.where(key),
                        evidence=f"{min(buckets)} x {top_k} = {min(buckets) * top_k} < block {block}",
                        consequence="the experts take a way that knows no expert parallelism",
-                       fix=Fix(f"buckets of {least} tokens or more", kept if given else least, (n.edit(key, kept if given else least),)), runtime=target.runtime)
+                       fix=Fix(f"buckets of {least} tokens or more", kept if given else least, (n.edit(key, kept if given else least),)),
+                       runtime=target.runtime)

@@ -42,7 +42,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     on_block, on_inter = config.get(BLOCK) is True, config.get(INTER) is True
     where = n.where("blockwise_matmul_config")
     if on_block and on_inter:
-        yield _finding(target, "both shard flags are set", where, f"{BLOCK} and {INTER}", "AssertionError: shard_on_I_dynamic_while and …", _fix(n, config, False))
+        yield _finding(target, "both shard flags are set", where, f"{BLOCK} and {INTER}", "AssertionError: shard_on_I_dynamic_while and …",
+                       _fix(n, config, False))
     elif n.size("logical_nc_config") == 2 and not on_block and not on_inter:
         yield _finding(target, "two logical cores need a shard flag", where, f"logical_nc_config 2, neither {BLOCK} nor {INTER}",
                        "NotImplementedError: _call_shard_hidden_kernel is not available…", _fix(n, config, True))
@@ -52,7 +53,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         odd = f"block_size {block:.0f}; the kernel takes 128 to 1024" if abs(block) < 1 << 60 else "block_size out of all bounds"
     if odd:
         yield RULE.finding("the experts' kernel is not used for these sizes", where, evidence=odd, consequence="no error: slow torch code instead",
-                           severity="note" if hidden < 512 else "warning", fix="nothing mends the width; block_size can be 512", runtime=target.runtime)
+                           severity="note" if hidden < 512 else "warning", fix="nothing mends the width; block_size can be 512",
+                           runtime=target.runtime)
 
 
 def _fix(n: Nxd, config: dict[str, Any], block: bool) -> Fix:

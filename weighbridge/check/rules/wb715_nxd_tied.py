@@ -37,4 +37,5 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     yield RULE.finding("the config ties the head, and the port cannot", Where(file="config.json", key="tie_word_embeddings"),
                        evidence=f"tie_word_embeddings true, lm_head.weight is {'in' if head else 'not in'} the files",
                        consequence="NotImplementedError: State-dict update not implemented",
-                       fix=Fix("set it to false", False, edits) if head else Fix("convert a checkpoint that has a head of its own"), runtime=target.runtime)
+                       fix=Fix("set it to false", False, edits) if head else Fix("convert a checkpoint that has a head of its own"),
+                       runtime=target.runtime)

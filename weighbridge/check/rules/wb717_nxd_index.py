@@ -38,10 +38,13 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         return
     if INDEX not in files:
         if n.contrib:
-            yield RULE.finding("without an index the contrib port converts nothing", Where(file=INDEX), evidence=f"{len(case.checkpoint.headers)} weight files, no index",
-                               consequence="no conversion: names stay as they are, and every weight is dropped as a redundant key", fix=index_fix(case),
+            yield RULE.finding("without an index the contrib port converts nothing", Where(file=INDEX),
+                               evidence=f"{len(case.checkpoint.headers)} weight files, no index",
+                               consequence="no conversion: names stay as they are, and every weight is dropped as a redundant key",
+                               fix=index_fix(case),
                                runtime=target.runtime)
     elif SINGLE in files and any(file != SINGLE for file in case.checkpoint.headers):
-        yield RULE.finding(f"{SINGLE} beside an index is taken instead of the shards", Where(file=SINGLE), evidence=f"{len(case.checkpoint.headers)} files in the index",
+        yield RULE.finding(f"{SINGLE} beside an index is taken instead of the shards", Where(file=SINGLE),
+                           evidence=f"{len(case.checkpoint.headers)} files in the index",
                            consequence="the library's loader reads that file alone" + ("; the contrib port reads the index" if n.contrib else ""),
                            severity="warning" if n.contrib else "error", fix=f"move {SINGLE} away", runtime=target.runtime)

@@ -38,5 +38,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         return
     known = bool(given) or any(said == "override_neuron_config" for said in case.settings.sources.values())
     yield RULE.finding(f"{' and '.join(missing)} must be exported", Where(key="environment"),
-                       evidence=f"the command line sets {', '.join(given) or 'none'}" if known else "not known from the files", severity="warning" if known else "note",
-                       consequence="FP8 casts and special scalars are handled otherwise on the device", fix="export " + " ".join(missing), runtime=target.runtime)
+                       evidence=f"the command line sets {', '.join(given) or 'none'}" if known else "not known from the files",
+                       severity="warning" if known else "note",
+                       consequence="FP8 casts and special scalars are handled otherwise on the device", fix="export " + " ".join(missing),
+                       runtime=target.runtime)

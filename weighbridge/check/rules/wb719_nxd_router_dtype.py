@@ -36,6 +36,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     kept = n.text("cast_type") == "as-declared"
     routers = [s for s in n.stored if s.dtype == "F32" and (s.role == "router.bias" or (s.role == "router" and not kept))]
     if routers and n.contrib and not case.checkpoint.ranks:
-        yield RULE.finding("the router's float32 becomes BF16 at load", Where(tensor=shown([s.name for s in routers]), count=sum(s.count for s in routers)),
-                           evidence=f"F32 in the files, cast_type {n.text('cast_type') or 'config'}", consequence="no error: near ties choose other experts",
+        yield RULE.finding("the router's float32 becomes BF16 at load",
+                           Where(tensor=shown([s.name for s in routers]), count=sum(s.count for s in routers)),
+                           evidence=f"F32 in the files, cast_type {n.text('cast_type') or 'config'}",
+                           consequence="no error: near ties choose other experts",
                            fix="no file can mend it: compare the chosen experts with a reference", runtime=target.runtime)

@@ -32,12 +32,15 @@ RULE = Rule("WB720", "nxd-heads", "error", ("neuron",), READ_IN)
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
     n, sizes = nxd(case), nxd(case).sizes_of_model
-    if n.tp <= 1 or case.sizes.kv_lora or not all(sizes[key] for key in ("heads", "kv_heads", "hidden", "vocab")) or sizes["heads"] % sizes["kv_heads"]:
+    if n.tp <= 1 or case.sizes.kv_lora or not all(sizes[key] for key in ("heads", "kv_heads", "hidden",
+                                                                         "vocab")) or sizes["heads"] % sizes["kv_heads"]:
         return
     for problem in reader.attention_problems(sizes, n.tp, n.expert_block if n.blockwise else 1):
         rule, _, message = problem.message.partition(": ")
         key = problem.where.partition(": ")[2]
         number = {"vocab_size": sizes["vocab"], "hidden_size": sizes["hidden"]}.get(key)
         text = f"AssertionError: {number} is not divisible by {n.tp}" if number else "AssertionError: GQA.REPLICATE_TO_TP_DEGREE requires …"
-        yield RULE.finding(message, Where(file="config.json", key=key), evidence=f"{rule}; {case.settings.where('tp') if case.settings.tp else 'tp_degree'} {n.tp}",
-                           consequence=text, fix=Fix(problem.hint, [tp for tp in reader.tp_sizes(sizes, n.expert_block if n.blockwise else 1)]), runtime=target.runtime)
+        yield RULE.finding(message, Where(file="config.json", key=key),
+                           evidence=f"{rule}; {case.settings.where('tp') if case.settings.tp else 'tp_degree'} {n.tp}",
+                           consequence=text, fix=Fix(problem.hint, [tp for tp in reader.tp_sizes(sizes, n.expert_block if n.blockwise else 1)]),
+                           runtime=target.runtime)

@@ -14,7 +14,8 @@ The configuration, or the model class, refuses them: after the weights were read
 Take the value that the finding says.
 
 ## References
-Rules R8 (NxDI models/config.py 118-120), R9 (130-131), R10 (700-721), R11 (905-910), R15 (contrib modeling_minimax_m2.py 454), R35 (NxD modules/moe/routing.py 44-49) of docs/neuron.md.
+Rules R8 (NxDI models/config.py 118-120), R9 (130-131), R10 (700-721), R11 (905-910),
+R15 (contrib modeling_minimax_m2.py 454), R35 (NxD modules/moe/routing.py 44-49) of docs/neuron.md.
 """
 
 from __future__ import annotations
@@ -39,8 +40,10 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     n = nxd(case)
     missing = [key for key in REQUIRED if case.text_config.get(key) is None] if n.contrib else []
     if missing:
-        yield RULE.finding("the config lacks what the model class asks for", Where(file="config.json", key=missing[0]), evidence=f"missing: {', '.join(missing)}",
-                           consequence=f"AssertionError: Config must define {missing}", fix="take config.json from the publisher again", runtime=target.runtime)
+        yield RULE.finding("the config lacks what the model class asks for", Where(file="config.json", key=missing[0]),
+                           evidence=f"missing: {', '.join(missing)}",
+                           consequence=f"AssertionError: Config must define {missing}", fix="take config.json from the publisher again",
+                           runtime=target.runtime)
     for key, title, evidence, consequence, value in _faults(n, case):
         fix = Fix(f"take {key} away" if value is Remove else f"set it to {value!r}", None if value is Remove else value, (n.edit(key, value),))
         yield RULE.finding(title, n.where(key), evidence=evidence, consequence=consequence, fix=fix, runtime=target.runtime)

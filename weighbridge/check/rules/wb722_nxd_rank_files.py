@@ -39,10 +39,14 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     if wanted and not local and ranks != list(range(wanted)):
         missing = [r for r in range(wanted) if r not in ranks]
         yield RULE.finding(f"{len(ranks)} rank files for TP {wanted}", Where(file="weights/", key="tp_degree"),
-                           evidence=f"ranks {ranks[0]} to {ranks[-1]}" + (f", {len(missing)} are not here, the first is {missing[0]}" if missing else ""),
+                           evidence=f"ranks {ranks[0]} to {ranks[-1]}" + (f", {len(missing)} are not here, the first is {missing[0]}" if missing
+                                                                          else ""),
                            consequence="the load ends at the first rank without a file; with another number of ranks the shapes do not fit",
-                           fix=Fix(f"tp_degree {len(ranks)}, or cut again: weighbridge convert SRC DST --to neuron --shards --tp {wanted}"), runtime=target.runtime)
+                           fix=Fix(f"tp_degree {len(ranks)}, or cut again: weighbridge convert SRC DST --to neuron --shards --tp {wanted}"),
+                           runtime=target.runtime)
     if n.flag("skip_sharding") is not True:
-        yield RULE.finding("compile() cuts the shards again", n.where("skip_sharding"), evidence=f"{len(ranks)} rank files, skip_sharding is not true",
+        yield RULE.finding("compile() cuts the shards again", n.where("skip_sharding"),
+                           evidence=f"{len(ranks)} rank files, skip_sharding is not true",
                            consequence="the files are written over, from a checkpoint that is not there", severity="warning",
-                           fix=Fix("set skip_sharding", True, (n.edit("skip_sharding", True), n.edit("save_sharded_checkpoint", True))), runtime=target.runtime)
+                           fix=Fix("set skip_sharding", True, (n.edit("skip_sharding", True), n.edit("save_sharded_checkpoint", True))),
+                           runtime=target.runtime)

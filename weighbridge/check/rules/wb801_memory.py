@@ -53,20 +53,24 @@ def _one(case: Case, target: Target, memory: int) -> Iterator[Finding]:
     one = budget.of_rank(case, replace(settings, batch=1), target)
     waits = target.runtime in PAGED and one.total <= memory and settings.where("batch") != "--batch"
     fits = rank.total <= memory
-    numbers = (f"weights {_gb(rank.weights)} (attention {_gb(rank.attention)}, experts {_gb(rank.experts)}, rest {_gb(rank.rest)}) + cache {_gb(rank.cache)} "
-               f"({max(1, settings.batch)} x {settings.context or case.sizes.context:,} tokens, {budget.value_bytes(settings)} bytes each value) "
-               f"= {_gb(rank.total)}; the device has {_gb(memory)}")
-    title = f"less than a tenth of {_gb(memory)} is left beside {_gb(rank.total)}" if fits else f"a rank needs {_gb(rank.total)}, the device has {_gb(memory)}"
+    tokens = f"{max(1, settings.batch)} x {settings.context or case.sizes.context:,} tokens, {budget.value_bytes(settings)} bytes each value"
+    numbers = (f"weights {_gb(rank.weights)} (attention {_gb(rank.attention)}, experts {_gb(rank.experts)}, rest {_gb(rank.rest)}) "
+               f"+ cache {_gb(rank.cache)} ({tokens}) = {_gb(rank.total)}; the device has {_gb(memory)}")
+    title = f"less than a tenth of {_gb(memory)} is left beside {_gb(rank.total)}" if fits else (
+        f"a rank needs {_gb(rank.total)}, the device has {_gb(memory)}")
     consequence = ("activations and the runtime may not find room" if fits else "no error: sequences wait for a free part of the cache" if waits
                    else "out of memory while the weights are read" if rank.weights > memory else "out of memory when the cache is made")
-    yield RULE.finding(f"{title} (TP {d.tp}, expert TP {d.moe_tp}, EP {d.moe_ep})", Where(key=settings.where("device_memory")), evidence=numbers, consequence=consequence,
-                       severity="warning" if fits or waits else "error", fix=_fix(case, target, memory), runtime=target.runtime if case.targets else None)
+    yield RULE.finding(f"{title} (TP {d.tp}, expert TP {d.moe_tp}, EP {d.moe_ep})", Where(key=settings.where("device_memory")), evidence=numbers,
+                       consequence=consequence,
+                       severity="warning" if fits or waits else "error", fix=_fix(case, target, memory),
+                       runtime=target.runtime if case.targets else None)
 
 
 def _fix(case: Case, target: Target, memory: int) -> Fix:
     fit = budget.fitting(case, effective(case, target), target, memory)
     if not fit:
-        return Fix(f"no TP and EP up to {budget.LARGEST} ranks fit: take a shorter context, a smaller batch, --kv-cache-dtype fp8 or larger devices", [])
+        return Fix(f"no TP and EP up to {budget.LARGEST} ranks fit: take a shorter context, a smaller batch, --kv-cache-dtype fp8 or larger devices",
+                   [])
     experts = bool(case.sizes.experts)
     text = ", ".join(f"TP {tp} EP {ep}" if experts and ep > 1 else f"TP {tp}" for tp, ep in fit)
     return Fix(f"what fits: {text}", [list(pair) for pair in fit])

@@ -38,4 +38,5 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     edits = (Edit(file, tuple(key.split(".")), Remove),) if file.endswith(".json") and key else ()
     yield RULE.finding("an NVFP4 key/value cache beside block FP8 weights", Where(key=who, module=block.name),
                        evidence=f"cache {dtype}; {block.role} {block.dtype} in blocks of {block.block}",
-                       consequence="AttributeError: 'Linear' object has no attribute 'kv_scales'", fix=Fix("use an FP8 or BF16 cache", None, edits), runtime=target.runtime)
+                       consequence="AttributeError: 'Linear' object has no attribute 'kv_scales'", fix=Fix("use an FP8 or BF16 cache", None, edits),
+                       runtime=target.runtime)

@@ -38,5 +38,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
              if ".mtp." in f".{name}" or (layers and (found := _LAYER.search(name)) and int(found[1]) >= layers)]
     if names:
         yield RULE.finding("draft layers hold key/value scales", Where(tensor=folded(names), count=len(names)),
-                           evidence=f"num_hidden_layers {layers}; {names[0]}", consequence="KeyError in the loader of the draft model, in versions before the repair",
+                           evidence=f"num_hidden_layers {layers}; {names[0]}",
+                           consequence="KeyError in the loader of the draft model, in versions before the repair",
                            fix="use a version with vllm-project/vllm#27227, or start without speculative decoding", runtime=target.runtime)

@@ -27,7 +27,7 @@ LONGEST = 2048  # rows of one task
 F8_STEP = 128  # codes that the vector kernel takes at once
 MOST = 8  # vectors of one job
 WIDEST = 1 << 17  # columns for which it keeps a factor per step
-LOWEST, HIGHEST = 2.0**-60, 2.0**60  # between them a scale keeps all sums far from the ends of float32
+LOWEST, HIGHEST = 2.0**-40, 2.0**60  # between them a scale keeps all values and sums clear of the ends of float32
 
 load_i64 = loader(types.int64, ir.IntType(64))
 
@@ -73,5 +73,5 @@ def careful_row(jobs, job, i, x, values):
     c0, wide, scale_col = field(jobs, job, C0), field(jobs, job, BC), field(jobs, job, SCALE_COL)
     for j in range(field(jobs, job, C)):
         value = load_f32(values, load_u8(src, j * stride)) * load_f32(scale, (c0 + j) // wide * scale_col)
-        total += value * (load_f32(x, j) * LOWEST)
+        total += value * (load_f32(x, j) * 2.0**-60)
     return total

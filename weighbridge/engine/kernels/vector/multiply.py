@@ -7,7 +7,7 @@ from weighbridge.encoding.kernels.memory import inner, kernel, load_f32, store_f
 from ..jobs import (BC, BF16, BR, C0, CODES, DEALT, F8, F8_STEP, JOBS, KIND, LD, LONGEST, MOST, R0, SCALE, SCALE_COL, SCALE_ROW, STEP, TURNED, WIDEST, X, X_LD, C, R, T,
                     careful_row, claim, field, seek, usual)
 from ..portable.multiply import (SIGNATURE, TWO_60, add, clear_sums, dot_bf16, dot_f8, dot_f32, finish_f8, largest, spread_f8, strip, strip_f8)
-from .steps import (BF16_STEP, F32_STEP, GROUP, TURN_ROWS, TURN_STEP, bf16_row_1, bf16_row_2, bf16_row_4, clear_seen, f8_row_1, f8_row_2, f8_row_4,
+from .steps import (GROUP, PLAIN_STEP, TURN_ROWS, TURN_STEP, bf16_row_1, bf16_row_2, bf16_row_4, clear_seen, f8_row_1, f8_row_2, f8_row_4,
                     f8_row_in_order, f32_row_1, f32_row_2, f32_row_4, largest_seen, store_eight, turn_step)
 
 FACTORS = 4 * WIDEST // F8_STEP  # bytes of a float32 for every step of a row; behind them 32 bytes for sums, or for codes seen
@@ -38,7 +38,7 @@ def row_f8(src, n, x, dealt, x_ld, group, factors, sums):
     elif group == 2:
         top = f8_row_2(src, steps, dealt, x_ld, factors, sums)
     else:
-        top = f8_row_1(src, steps, dealt, x_ld, factors, sums)
+        top = f8_row_1(src, steps, dealt, factors, sums)
     whole = F8_STEP * steps
     if whole < n:
         for t in range(group):
@@ -61,7 +61,7 @@ def uneven_row(jobs, job, i, x, factors, sums, limit):
             return False
         while j + F8_STEP <= stop:
             store_f32(factors, 0, scale * TWO_60)
-            top = max(top, f8_row_in_order(src + j, 1, x + 4 * j, 0, factors, sums))
+            top = max(top, f8_row_in_order(src + j, 1, x + 4 * j, factors, sums))
             total += load_f32(sums, 0)
             j += F8_STEP
         if j < stop:
@@ -75,14 +75,14 @@ def uneven_row(jobs, job, i, x, factors, sums, limit):
 
 @inner
 def row_bf16(src, n, x, x_ld, group, sums):
-    steps = n // BF16_STEP
+    steps = n // PLAIN_STEP
     if group == 4:
         bf16_row_4(src, steps, x, x_ld, sums)
     elif group == 2:
         bf16_row_2(src, steps, x, x_ld, sums)
     else:
         bf16_row_1(src, steps, x, x_ld, sums)
-    whole = BF16_STEP * steps
+    whole = PLAIN_STEP * steps
     if whole < n:
         for t in range(group):
             store_f32(sums, t, load_f32(sums, t) + dot_bf16(src + 2 * whole, n - whole, x + 4 * (t * x_ld + whole)))
@@ -90,14 +90,14 @@ def row_bf16(src, n, x, x_ld, group, sums):
 
 @inner
 def row_f32(src, n, x, x_ld, group, sums):
-    steps = n // F32_STEP
+    steps = n // PLAIN_STEP
     if group == 4:
         f32_row_4(src, steps, x, x_ld, sums)
     elif group == 2:
         f32_row_2(src, steps, x, x_ld, sums)
     else:
         f32_row_1(src, steps, x, x_ld, sums)
-    whole = F32_STEP * steps
+    whole = PLAIN_STEP * steps
     if whole < n:
         for t in range(group):
             store_f32(sums, t, load_f32(sums, t) + dot_f32(src + 4 * whole, n - whole, x + 4 * (t * x_ld + whole)))

@@ -12,7 +12,7 @@ from ..jobs import F8_STEP
 
 ADDRESS, NUMBER = types.int64, types.float32
 AHEAD = 2048  # bytes that are asked for before they are wanted
-BF16_STEP, F32_STEP, TURN_STEP = 64, 32, 64  # values of one step
+PLAIN_STEP, TURN_STEP = 32, 64  # values of one step
 TURN_ROWS = 8  # stored rows that it takes at once, if these are turned
 GROUP = 4  # most vectors that share the decoding of a step
 CHAINS = {1: 4, 2: 4, 4: 2}  # sums of a step and vector that are under way at once, so that none waits for the one before
@@ -72,22 +72,6 @@ def repeat(code, count, start, body):
     return [Lanes(builder, value) for value in kept]
 
 
-def dots(code, values, itemsize, count, group, src, x, x_ld):
-    """codes . x[t] in eight lanes, for `group` vectors that are x_ld float32 apart."""
-    vectors = [code.builder.add(x, code.builder.mul(x_ld, LONG(4 * t))) for t in range(group)]
-    chains = [[] for _ in range(group)]
-    for k in range(0, count, 32):
-        for lane, value in enumerate(values(code, code.builder.add(src, LONG(k * itemsize)))):
-            for own, vector in zip(chains, vectors):
-                element = code.load(vector, REAL, 8, 4 * (k + 8 * lane))
-                full = len(own) == CHAINS[group]
-                own.append(multiply_add(code, value, element, own.pop(0)) if full else value * element)
-    for own in chains:
-        while len(own) > 1:
-            own.append(own.pop(0) + own.pop(0))
-    return [own[0] for own in chains]
-
-
 def store_totals(code, totals, sums):
     """Each of the totals, added over its lanes."""
     for t, lanes in enumerate(totals):
@@ -96,54 +80,111 @@ def store_totals(code, totals, sums):
         code.store(sums, lanes, 4 * t)
 
 
-def f8_row(values, group):
-    """(src, steps, x, x_ld, factors, sums) -> largest code, doubled: its sign has gone."""
+def load_one(code, address, index):
+    """A float32 in eight lanes."""
+    return code.load(code.builder.add(address, code.builder.mul(index, LONG(4))), REAL, 1).pick([0] * 8)
 
-    @step(types.uint8, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
-    def row(code, src, steps, x, x_ld, factors, sums):
+
+def widen_largest(code, src, count, largest):
+    for offset in range(0, count, 32):
+        largest = largest.larger(code.load(src, BYTE, 32, offset) << 1)
+    return largest
+
+
+def f8_row(values):
+    """One vector: F8_STEP codes make a sum of their own, to which the factor comes last."""
+
+    @step(types.uint8, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
+    def row(code, src, steps, x, factors, sums):
         def body(number, kept):
-            *totals, largest = kept
+            total, largest = kept
             at = code.builder.add(src, code.builder.mul(number, LONG(F8_STEP)))
             vector = code.builder.add(x, code.builder.mul(number, LONG(4 * F8_STEP)))
-            factor = code.load(code.builder.add(factors, code.builder.mul(number, LONG(4))), REAL, 1).pick([0] * 8)
             for line in range(0, F8_STEP, 64):
                 fetch(code, at, AHEAD + line)
-            for offset in range(0, F8_STEP, 32):
-                largest = largest.larger(code.load(at, BYTE, 32, offset) << 1)
-            made = dots(code, values, 1, F8_STEP, group, at, vector, x_ld)
-            return [*(multiply_add(code, own, factor, total) for own, total in zip(made, totals)), largest]
+            chains = []
+            for k in range(0, F8_STEP, 32):
+                for lane, value in enumerate(values(code, code.builder.add(at, LONG(k)))):
+                    element = code.load(vector, REAL, 8, 4 * (k + 8 * lane))
+                    chains.append(value * element if k == 0 else multiply_add(code, value, element, chains.pop(0)))
+            own = (chains[0] + chains[1]) + (chains[2] + chains[3])
+            return [multiply_add(code, own, load_one(code, factors, number), total), widen_largest(code, at, F8_STEP, largest)]
 
-        zero = code.splat(REAL(0.0), 8)
-        *totals, largest = repeat(code, steps, [zero] * group + [code.splat(BYTE(0), 32)], body)
-        store_totals(code, totals, sums)
+        total, largest = repeat(code, steps, [code.splat(REAL(0.0), 8), code.splat(BYTE(0), 32)], body)
+        store_totals(code, [total], sums)
         return largest.reduce("umax")
 
     return row
 
 
-def plain_row(values, itemsize, group):
-    """(src, steps, x, x_ld, sums): 128 bytes at a time."""
-    count = 128 // itemsize
+def group_of_sums(code, values, vectors, sums, chains):
+    """sums += values . x of each vector, which has `chains` sums in `sums`: none waits for the one before."""
+    sums = list(sums)
+    for lane, value in enumerate(values):
+        for t, vector in enumerate(vectors):
+            place = t * chains + lane % chains
+            sums[place] = multiply_add(code, value, code.load(vector, REAL, 8, 32 * lane), sums[place])
+    return sums
 
-    @step(types.void, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
-    def row(code, src, steps, x, x_ld, sums):
-        def body(number, totals):
-            at = code.builder.add(src, code.builder.mul(number, LONG(128)))
-            vector = code.builder.add(x, code.builder.mul(number, LONG(4 * count)))
-            for line in (0, 64):
-                fetch(code, at, AHEAD + line)
-            made = dots(code, values, itemsize, count, group, at, vector, x_ld)
-            return [own + total for own, total in zip(made, totals)]
 
-        store_totals(code, repeat(code, steps, [code.splat(REAL(0.0), 8)] * group, body), sums)
+def joined(sums, group):
+    """One sum for each vector."""
+    chains = len(sums) // group
+    for t in range(group):
+        own = list(sums[t * chains : (t + 1) * chains])
+        while len(own) > 1:
+            own.append(own.pop(0) + own.pop(0))
+        yield own[0]
+
+
+def f8_rows(group):
+    """(src, steps, x, x_ld, factors, sums) -> largest code. A few vectors: the factor goes to the values, which all of them share."""
+    chains, half = CHAINS[group], F8_STEP // 2
+
+    @step(types.uint8, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
+    def row(code, src, steps, x, x_ld, factors, sums):
+        def body(number, kept):
+            *own, largest = kept
+            at = code.builder.add(src, code.builder.mul(number, LONG(half)))
+            vectors = [code.builder.add(x, code.builder.add(code.builder.mul(number, LONG(4 * half)), code.builder.mul(x_ld, LONG(4 * t)))) for t in range(group)]
+            factor = load_one(code, factors, code.builder.lshr(number, LONG(1)))
+            fetch(code, at, AHEAD)
+            for k in (0, 32):
+                values = [value * factor for value in f8_values(code, code.builder.add(at, LONG(k)))]
+                own = group_of_sums(code, values, [code.builder.add(vector, LONG(4 * k)) for vector in vectors], own, chains)
+            return [*own, widen_largest(code, at, half, largest)]
+
+        zero = code.splat(REAL(0.0), 8)
+        *own, largest = repeat(code, code.builder.shl(steps, LONG(1)), [zero] * (group * chains) + [code.splat(BYTE(0), 32)], body)
+        store_totals(code, joined(own, group), sums)
+        return largest.reduce("umax")
 
     return row
 
 
-f8_row_1, f8_row_2, f8_row_4 = (f8_row(f8_values, group) for group in (1, 2, 4))
-f8_row_in_order = f8_row(f8_values_in_order, 1)
-bf16_row_1, bf16_row_2, bf16_row_4 = (plain_row(bf16_values, 2, group) for group in (1, 2, 4))
-f32_row_1, f32_row_2, f32_row_4 = (plain_row(f32_values, 4, group) for group in (1, 2, 4))
+def plain_rows(values, itemsize, group):
+    """(src, steps, x, x_ld, sums): PLAIN_STEP values at a time."""
+    chains = CHAINS[group]
+
+    @step(types.void, ADDRESS, ADDRESS, ADDRESS, ADDRESS, ADDRESS)
+    def row(code, src, steps, x, x_ld, sums):
+        def body(number, own):
+            at = code.builder.add(src, code.builder.mul(number, LONG(PLAIN_STEP * itemsize)))
+            vectors = [code.builder.add(x, code.builder.add(code.builder.mul(number, LONG(4 * PLAIN_STEP)), code.builder.mul(x_ld, LONG(4 * t)))) for t in range(group)]
+            for line in range(0, PLAIN_STEP * itemsize, 64):
+                fetch(code, at, AHEAD + line)
+            return group_of_sums(code, values(code, at), vectors, own, chains)
+
+        own = repeat(code, steps, [code.splat(REAL(0.0), 8)] * (group * chains), body)
+        store_totals(code, joined(own, group), sums)
+
+    return row
+
+
+f8_row_1, f8_row_in_order = f8_row(f8_values), f8_row(f8_values_in_order)
+f8_row_2, f8_row_4 = f8_rows(2), f8_rows(4)
+bf16_row_1, bf16_row_2, bf16_row_4 = (plain_rows(bf16_values, 2, group) for group in (1, 2, 4))
+f32_row_1, f32_row_2, f32_row_4 = (plain_rows(f32_values, 4, group) for group in (1, 2, 4))
 
 
 @step(types.void, ADDRESS)
