@@ -175,7 +175,7 @@ class Ours:
     def __init__(self, folder: Path) -> None:
         from weighbridge.engine import engine
 
-        self.engine = engine.load(folder)
+        self.engine = engine.load(wb.open(folder).source)
 
     def tokens(self, count: int) -> np.ndarray:
         return np.arange(1, count + 1) * 31 % PIECE["vocab"]

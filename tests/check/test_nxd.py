@@ -143,6 +143,33 @@ def test_the_edits_mend_it(fault: Fault, tmp_path: Path) -> None:
                 if f.code == fault.code and f.severity == fault.severity]
 
 
+def dense(folder: Path, tp: int, inter: int) -> Path:
+    """A dense model whose feed-forward layers are block FP8 with `.scale`, for a family without a port of its own."""
+    tensors, config = llama(inter=inter, suffix=".scale")
+    for name in [n for n in tensors if ".self_attn." in n and n.endswith("_proj.scale")]:
+        del tensors[name]
+        tensors[name.replace(".scale", ".weight")] = ("BF16", tensors[name.replace(".scale", ".weight")][1])
+    own = QUANTIZED | {"quantization_block_axis": [-2, -1], "quantization_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "self_attn"], "tp_degree": tp}
+    return build(folder, tensors, config, files={"neuron_config.json": own})
+
+
+@pytest.mark.parametrize(("tp", "inter", "right"), [(4, 2304, False), (2, 2304, True), (4, 2048, True), (1, 640, True), (2, 640, False)])
+def test_dense_layers_under_tp(tmp_path: Path, tp: int, inter: int, right: bool) -> None:
+    hits = [f for f in check(dense(tmp_path / "m", tp, inter)) if f.code == "WB723"]
+    assert bool(hits) == (not right)
+    assert all(f"{inter // tp}" in f.title and 1 in f.fix.value and tp not in f.fix.value for f in hits)
+
+
+@pytest.mark.parametrize("tp", [2, 4, 8])
+def test_what_convert_wrote_for_one_tp_is_checked_for_another(tmp_path: Path, tp: int) -> None:
+    """Six heads of the demo are padded to eight at TP 4 and 8, not at TP 2: o_proj's scale is written for one of them."""
+    weighbridge.open(DEMO).convert(tmp_path / "out", "neuron", attention="exact", tp=tp)
+    padded = {2: 6, 4: 8, 8: 8}
+    for other, heads in padded.items():
+        hits = [f for f in check(tmp_path / "out", {"tp_degree": other, "moe_ep_degree": other}) if f.code == "WB723"]
+        assert bool(hits) == (heads != padded[tp]), (tp, other, hits)
+
+
 def test_published_files_name_the_way(tmp_path: Path) -> None:
     tensors, config = m2()
     found = {f.code: f for f in check(build(tmp_path / "m", tensors, config, shards={"a.safetensors": list(tensors)})) if f.severity == "error"}

@@ -103,14 +103,15 @@ def inverted(tensors: Tensors) -> dict[str, bytes]:
 
 def indexer(quantized: bool) -> Callable[[Tensors, Config], None]:
     def change(tensors: Tensors, config: Config) -> None:
-        config.update(model_type="deepseek_v32", architectures=["DeepseekV32ForCausalLM"])
+        config.update(model_type="deepseek_v32", architectures=["DeepseekV32ForCausalLM"], index_n_heads=4, index_head_dim=128, index_topk=64)
         for layer in range(config["num_hidden_layers"]):
             at = f"model.layers.{layer}.self_attn.indexer."
-            fp8(tensors, at + "wq_b", (256, 256))
+            fp8(tensors, at + "wq_b", (512, 256))
             if quantized:
                 fp8(tensors, at + "wk", (128, config["hidden_size"]))
             else:
                 tensors[at + "wk.weight"] = ("BF16", (128, config["hidden_size"]))
+            tensors[at + "k_norm.bias"] = ("BF16", (128,))
             tensors[at + "k_norm.weight"], tensors[at + "weights_proj.weight"] = ("BF16", (128,)), ("BF16", (4, config["hidden_size"]))
         if not quantized:
             config["quantization_config"]["modules_to_not_convert"] = [f"model.layers.{n}.self_attn.indexer.wk" for n in range(config["num_hidden_layers"])]

@@ -54,7 +54,7 @@ class Case:
 
     @cached_property
     def survey(self) -> Survey:
-        return Survey(self.checkpoint, self.claims)
+        return Survey(self.checkpoint, self.claims, keep=True)
 
     @cached_property
     def modules(self) -> Modules:

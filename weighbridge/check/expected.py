@@ -59,15 +59,17 @@ def _by_inventory(case: Case) -> Expected:
     for path, weight in wanted.items():
         module = held.get(path)
         if module is not None:
-            _compare(found, module, weight)
+            if module.weight.shape != weight.shape:
+                _compare(found, module, weight)
         elif holder := _fused(path, held):
             fused.add(holder)
         else:
             found.missing.append(path)
     tied_head = {"lm_head"} if case.sizes.tied else set()
     known = wanted.keys() | optional.keys() | fused | tied_head
-    found.surplus = [path for path in held if path not in known and not path.endswith(HARMLESS) and not path.startswith(case.inventory.foreign)
+    found.surplus = [path for path in held.keys() - known if not path.endswith(HARMLESS) and not path.startswith(case.inventory.foreign)
                      and not _extra(path, known)]
+    found.surplus.sort()
     return found
 
 

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.inspection.encodings import Kind
-from weighbridge.inspection.roles import keys_of
 from weighbridge.inspection.survey import Survey
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
@@ -61,20 +60,11 @@ class Modules:
 
     @cached_property
     def all(self) -> list[Module]:
-        survey, tensors = self.survey, self.survey.checkpoint.tensors
+        assert self.survey.weights is not None, "a survey for modules keeps its weights"
         found: list[Module] = []
-        for (name, tensor), key_name in zip(tensors.items(), keys_of(tensors), strict=True):
-            key = survey.keys[key_name]
-            if key.what != "weight":
-                continue
-            stem = name[: len(name) - len(key.suffix)] if key.suffix else name
-            scale, suffix = None, ""
-            for suffix in key.scales:
-                scale = tensors.get(stem + suffix)
-                if scale is not None:
-                    break
-            heads: object = (tensor.dtype, tensor.shape) if scale is None else (tensor.dtype, tensor.shape, suffix, scale.dtype, scale.shape)
-            found.append(Module(stem, key.suffix, tensor, scale, suffix if scale is not None else "", key.pairs[heads].kind, key.role))
+        for name, tensor, scale, suffix, key, pair in self.survey.weights:
+            path = name[: -len(key.suffix)] if key.suffix else name
+            found.append(Module(path, key.suffix, tensor, scale, suffix if scale is not None else "", pair.kind, key.role))
         return found
 
     @cached_property

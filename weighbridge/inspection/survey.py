@@ -66,8 +66,10 @@ class Key:
 class Survey:
     """Rows, counts, the keys with their pairs, and every pair of headers that does not agree (`odd`)."""
 
-    def __init__(self, checkpoint: Checkpoint, claims: Claims) -> None:
+    def __init__(self, checkpoint: Checkpoint, claims: Claims, *, keep: bool = False) -> None:
         self.checkpoint, self.claims = checkpoint, claims
+        # With `keep`: each weight (by its key in `checkpoint.tensors`) with its scale, the scale's suffix, its key and pair. `check` asks for single weights, `inspect` does not.
+        self.weights: list[tuple[str, Tensor, Tensor | None, str, Key, Pair]] | None = [] if keep else None
         self.neuron = bool(checkpoint.neuron_config or checkpoint.ranks) or any(".mlp_op." in name for name in checkpoint.tensors)
         self.roles, self.family_problem = family_roles(checkpoint.config)
         self.odd: dict[tuple[str, str], list[str]] = defaultdict(list)  # (code, message) -> names
@@ -107,7 +109,7 @@ class Survey:
         return Key("weight", stem, suffix, role, scales)
 
     def _walk(self, key_names: list[str]) -> None:
-        keys, tensors = self.keys, self.checkpoint.tensors
+        keys, tensors, weights = self.keys, self.checkpoint.tensors, self.weights
         for (name, tensor), key_name in zip(tensors.items(), key_names, strict=True):
             key = keys[key_name]
             if key.what != "weight":
@@ -123,6 +125,8 @@ class Survey:
             if pair is None:
                 pair = key.pairs[heads] = self._pair(key, tensor, scale, suffix)
             pair.count += 1
+            if weights is not None:
+                weights.append((name, tensor, scale, suffix, key, pair))
             if pair.kind.problem:
                 self._odd(name, scale, pair.kind)
 
