@@ -105,8 +105,7 @@ class Naming:
 
 
 def naming(case: Case, target: Target, claim: Stated, reader: str) -> Naming:
-    names = case.checkpoint.tensors
-    nested = any(name.startswith("model.language_model.") for name in names)
+    nested = any(key.startswith("model.language_model.") for key in case.survey.keys)
     architectures = case.config.get("architectures")
     listed = [a for a in architectures if isinstance(a, str)] if isinstance(architectures, list) else []
     model_type = str(case.text_config.get("model_type") or case.checkpoint.model_type)[:80] if nested else case.checkpoint.model_type[:80]

@@ -69,17 +69,14 @@ def _modules(case: Case) -> Iterator[tuple[str, Module]]:
 def _fold(modules: Iterator[tuple[str, Module]]) -> dict[object, Unit]:
     found: dict[object, Unit] = {}
     for path, module in modules:
-        at = path.find(".experts.")
+        before, at, inner = path.partition(".experts.")
         key: object = path
-        stem = leaf = ""
-        if at >= 0:
-            number, _, leaf = path[at + 9:].partition(".")
-            stem = path[: at + 8]
+        if at:
+            number, _, leaf = inner.partition(".")
             # `experts.3.w1` is a matrix of one expert; `experts.gate_up_proj` holds all of them.
-            key = (stem, leaf) if number.isdigit() and leaf else (stem, number)
-            leaf = leaf if number.isdigit() else number
+            key = (before, leaf if leaf and number.isdigit() else number)
         unit = found.get(key)
         if unit is None:
-            unit = found[key] = Unit(path, stem or path, leaf or path.rpartition(".")[2], at >= 0, module)
+            unit = found[key] = Unit(path, before + ".experts" if at else path, str(key[1]) if isinstance(key, tuple) else path.rpartition(".")[2], bool(at), module)
         unit.add(module)
     return found
