@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.failures.tools import build, llama
+from weighbridge.check.case import Case
 from weighbridge.check.commandline import read_command, settings_from
 from weighbridge.check.rule import RUNTIMES
+from weighbridge.check.run import findings
 from weighbridge.check.settings import Settings
+from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.errors import Usage
 
 OVERRIDE = json.dumps({"override_neuron_config": {"tp_degree": 64, "moe_ep_degree": 64, "quantized": True, "modules_to_not_convert": ["lm_head"]}})
@@ -80,6 +85,12 @@ def test_unknown_flags_are_listed_and_files_and_memory_are_kept() -> None:
     assert command.files == ("a.yaml",)
     assert command.memory_share == 0.92
     assert command.fields["tp"] == 2
+
+
+def test_unread_flags_become_a_note(tmp_path: Path) -> None:
+    fields = read_command(["vllm serve X --tensor-paralel-size 8"]).fields
+    (finding,) = findings(Case(open_checkpoint(build(tmp_path / "m", *llama())), (), Settings(**fields)), select=["WB510"])
+    assert (finding.severity, finding.evidence) == ("note", "--tensor-paralel-size 8")
 
 
 def test_the_last_of_two_counts_and_the_source_is_as_typed() -> None:

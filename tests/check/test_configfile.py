@@ -50,6 +50,7 @@ def test_yaml_of_vllm(tmp_path: Path) -> None:
     plain = read_files([put(tmp_path / "b.yaml", "tensor-parallel-size: 8\nenable-expert-parallel: false\nport: 80\n")])
     assert (plain.runtime, plain.fields["tp"], plain.fields["expert_parallel"]) == ("vllm", 8, False)
     assert plain.unread == ["b.yaml: port 80"]
+    assert plain.fields["sources"]["unread: b.yaml"] == "port 80"
     assert plain.fields["sources"]["tp"] == "b.yaml: tensor-parallel-size"
 
 

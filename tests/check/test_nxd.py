@@ -149,7 +149,8 @@ def dense(folder: Path, tp: int, inter: int) -> Path:
     for name in [n for n in tensors if ".self_attn." in n and n.endswith("_proj.scale")]:
         del tensors[name]
         tensors[name.replace(".scale", ".weight")] = ("BF16", tensors[name.replace(".scale", ".weight")][1])
-    own = QUANTIZED | {"quantization_block_axis": [-2, -1], "quantization_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "self_attn"], "tp_degree": tp}
+    own = QUANTIZED | {"quantization_block_axis": [-2, -1], "quantization_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "self_attn"],
+                       "tp_degree": tp}
     return build(folder, tensors, config, files={"neuron_config.json": own})
 
 
@@ -294,3 +295,24 @@ def test_settings_of_any_type_are_read(tmp_path: Path, value: Any) -> None:
                                                               "num_experts_per_tok", "intermediate_size", "tie_word_embeddings", "layer_types"],
                                                              value))
     assert isinstance(check(every, GOOD, device_memory=1000, kv_cache_dtype="fp8"), list)
+
+
+def test_a_finding_names_where_its_setting_came_from(tmp_path: Path) -> None:
+    few = {"num_experts_per_tok": 2}
+    folder = neuron_m2(tmp_path / "m", config=few)
+    fields = {"tp": 4, "moe_ep": 4, "batch": 1, "sources": {"batch": "--max-num-seqs"}}
+    (finding,) = [f for f in check(folder, **fields) if f.code == "WB712"]
+    assert finding.where.key == "--max-num-seqs"
+    (finding,) = [f for f in check(folder, {"tkg_batch_size": 1}, tp=4, moe_ep=4) if f.code == "WB712"]
+    assert finding.where.key == "override_neuron_config: tkg_batch_size"
+    (finding,) = [f for f in check(neuron_m2(tmp_path / "n", settings={"tkg_batch_size": 1}, config=few), tp=4, moe_ep=4) if f.code == "WB712"]
+    assert (finding.where.file, finding.where.key) == ("neuron_config.json", "tkg_batch_size")
+
+
+def test_another_folder_of_weights_is_named(tmp_path: Path) -> None:
+    tensors, config = m2()
+    folder = build(tmp_path / "published", tensors, config, shards={"a.safetensors": list(tensors)})
+    texts = [f.evidence for f in check(folder, QUANTIZED | {"quantized_checkpoints_path": "/data/converted"}) if f.code == "WB701"]
+    assert "check that folder" in texts[0]
+    texts = [f.evidence for f in check(folder, QUANTIZED | {"quantized_checkpoints_path": "/data/published/"}) if f.code == "WB701"]
+    assert "check that folder" not in texts[0]

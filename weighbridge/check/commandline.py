@@ -263,6 +263,8 @@ class _Reader:
         if self.environment:
             fields["environment"] = dict(self.environment)
         fields["sources"] = {name: said for name, said in self.sources.items() if not name.startswith("+")}
+        if self.unread:
+            fields["sources"]["unread"] = ", ".join(self.unread)
         return Command(runtime, self.models[0] if self.models else "", fields, tuple(self.unread), tuple(self.files),
                        float(self.extra.get("memory", 0.0)))
 

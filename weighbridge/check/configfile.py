@@ -173,7 +173,10 @@ def _yaml(found: Configs, path: Path, runtime: str) -> None:
             pairs.append(("kv-cache-dtype", cache["dtype"]))
     command: Command = read_flags(runtime, [(key, inner) for key, inner in pairs if inner is not None])
     fields = command.fields
+    unread = fields["sources"].pop("unread", "")
     fields["sources"] = {name: f"{path.name}: {said.lstrip('-')}" for name, said in fields["sources"].items()}
+    if unread:
+        fields["sources"][f"unread: {path.name}"] = unread.replace("--", "")
     found.join(fields)
     found.runtime = found.runtime or command.runtime
     found.memory_share = command.memory_share or found.memory_share

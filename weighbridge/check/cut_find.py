@@ -50,7 +50,7 @@ def _finding(rule: Rule, case: Case, target: Target, found: list[cuts.Fault], wh
 
 def size_fix(case: Case, target: Target, group: str) -> Fix:
     """All sizes that work for this part, whole."""
-    tp = case.settings.tp or 1
+    tp = (case.settings.tp or 1) * ((case.settings.dp or 1) if target.runtime == "vllm" else 1)
     plain, dealt = cuts.tp_sizes(case, target), cuts.tp_sizes(case, target, expert_parallel=True)
     if group == "experts":
         expert_tp, ep = cuts.expert_tp_sizes(case), cuts.ep_sizes(case, target, tp)

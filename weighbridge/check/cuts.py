@@ -6,6 +6,7 @@ same checks, texts alike); TensorRT-LLM, mapping.py and NVIDIA/TensorRT-LLM#1461
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
@@ -85,6 +86,7 @@ class Fault:
     message: str
 
 
+_TOWER = re.compile(r"(?:^|\.)(?:visual|vision\w*|audio\w*|image\w*)\.")
 _parts: WeakKeyDictionary[Case, list[Part]] = WeakKeyDictionary()
 
 
@@ -162,8 +164,8 @@ def faults(case: Case, d: Degrees, groups: Iterable[str], *, packed: bool = Fals
 def _faults(chosen: list[Part], sizes: ModelSizes, d: Degrees) -> Iterator[Fault]:
     for part in chosen:
         leaf = part.role.partition(".")[2]
-        if leaf not in CUT_AXIS or part.suffix == "_blocks":
-            continue
+        if leaf not in CUT_AXIS or part.suffix == "_blocks" or _TOWER.search(part.name) or (part.stacked > 1 and not part.quantized):
+            continue  # towers are cut or not as the user says; unquantized stacks lie in either orientation
         axis, joined = CUT_AXIS[leaf]
         whole, cut = (part.rows if axis == 0 else part.cols) // joined, ways(part, sizes, d)
         if cut <= 1:

@@ -16,11 +16,6 @@ def pairs(n: Nxd) -> list[tuple[int, int]]:
     return [(mt, me) for mt, me in reader.pairs(sizes, n.tp, block)]
 
 
-def best(n: Nxd) -> tuple[int, int] | None:
-    found = pairs(n)
-    return found[0] if found else None
-
-
 def pair_fix(n: Nxd) -> Fix:
     """All pairs that work, and the best one as the change."""
     found = pairs(n)

@@ -20,6 +20,8 @@ from weighbridge.runtimes import neuron as reader
 FILE = "neuron_config.json"
 READ_IN = {"neuron": "NxD 2.29, NxDI contrib/MiniMax-M2"}
 LARGEST = 1 << 24
+FIELDS = {"tp_degree": "tp", "moe_tp_degree": "moe_tp", "moe_ep_degree": "moe_ep", "batch_size": "batch", "tkg_batch_size": "batch",
+          "seq_len": "context"}
 _QKV = re.compile(r"\.self_attn\.([qkv])_proj$")
 _EXPERT = re.compile(r"\.(block_sparse_moe|mlp)\.experts(?:\.\d+)?\.(w1|w2|w3|gate_proj|up_proj|down_proj|gate_up_proj)$")
 
@@ -83,11 +85,14 @@ class Nxd:
 
     def where(self, key: str) -> Where:
         """Where a setting stands: in the user's words if the user gave it."""
-        said = self.case.settings.sources.get(f"neuron:{key}")
+        settings = self.case.settings
+        said = settings.sources.get(f"neuron:{key}")
+        if not said and (field := FIELDS.get(key)) and getattr(settings, field):
+            said = settings.where(field)
         if said:
             file, colon, name = said.partition(": ")
             return Where(file=file, key=name) if colon else Where(key=said)
-        if key in self.case.settings.neuron:
+        if key in settings.neuron:
             return Where(key=f"override_neuron_config: {key}")
         return Where(file=FILE, key=key)
 

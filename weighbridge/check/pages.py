@@ -23,7 +23,7 @@ def document(what: str) -> dict[str, Any]:
             return {"schema": SCHEMA, "what": code, **row(loaded), "sections": sections(loaded.page)}
     from difflib import get_close_matches
 
-    near = get_close_matches(what.upper(), every, 3) or get_close_matches(what, [loaded.rule.name for loaded in every.values()], 3)
+    near = [code for code in every if what and code.startswith(what.upper())][:8] or get_close_matches(what.upper(), every, 3) or get_close_matches(what, [loaded.rule.name for loaded in every.values()], 3)
     raise Usage(f"nothing is known of {what!r:.60}", "explain", f"near it: {', '.join(near)}" if near else "weighbridge explain rules lists all rules")
 
 

@@ -72,9 +72,9 @@ def _look(case: Case, module: Module, length: int) -> Codes | None:
     import numpy as np
 
     shape = module.weight.shape
-    columns = shape[-1] if shape else 1
-    rows = max(1, min(module.weight.nbytes, length) // max(1, columns))
-    raw = np.frombuffer(case.read(module.weight, 0, min(module.weight.nbytes, rows * columns)), np.uint8)
+    columns = max(1, shape[-1]) if shape else 1
+    length = min(module.weight.nbytes, length)
+    raw = np.frombuffer(case.read(module.weight, 0, length // columns * columns or length), np.uint8)
     if not len(raw):
         return None
     magnitude = raw & 0x7F
@@ -91,10 +91,12 @@ def _peaks(magnitude: np.ndarray, module: Module, columns: int) -> np.ndarray:
     shape, kind = module.weight.shape, module.kind
     if kind.strategy == "tensor" and len(magnitude) == module.weight.nbytes:
         peaks = magnitude.max(keepdims=True)
-    elif len(shape) != 2 or kind.strategy not in ("channel", "block", "group") or len(magnitude) % columns:
+    elif len(shape) < 2 or kind.strategy not in ("channel", "block", "group") or len(magnitude) % columns:
         return np.empty(0, np.uint8)
     else:
         rows, cols = kind.block or (1, columns)
+        if len(shape) > 2 and shape[-2] % rows:
+            return np.empty(0, np.uint8)  # a block would reach into the next expert
         band = magnitude.reshape(-1, columns)
         starts = np.arange(0, columns, min(cols, columns))
         last = len(band) if len(magnitude) == module.weight.nbytes else len(band) // rows * rows

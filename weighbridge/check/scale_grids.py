@@ -6,6 +6,7 @@ from math import prod
 
 from weighbridge.check.case import Case
 from weighbridge.check.modules import Module
+MOST_GROUPS = 1024  # more key/value heads than any model has
 
 
 def ceil(size: int, block: int) -> int:
@@ -33,7 +34,7 @@ def apart(case: Case, module: Module) -> bool:
     if "qkv" not in module.leaf.lower() or module.scale is None or len(module.weight.shape) != 2 or not module.scale.shape or not case.claims.blocks:
         return False
     rows, have, block, sizes = module.weight.shape[0], module.scale.shape[0], case.claims.blocks[0][0], case.sizes
-    for groups in range(1, sizes.kv_heads + 1):
+    for groups in range(1, min(sizes.kv_heads, MOST_GROUPS) + 1):
         if rows % groups or sizes.kv_heads % groups or sizes.heads % groups:
             continue
         parts = (sizes.heads * sizes.head_dim // groups, sizes.kv_heads * sizes.head_dim // groups, sizes.kv_heads * sizes.v_head_dim // groups)

@@ -104,15 +104,31 @@ def vanishing(case: Case) -> tuple[list[str], str]:
         if module is None or left <= 0:
             continue
         values = values_of(case, scales.sources[place].tensor)
-        zeros = np.flatnonzero(values == 0)[:BANDS] if values is not None else np.empty(0, int)
+        if values is None:
+            continue
+        zeros, width = _unpadded(module, values)
         left -= len(zeros)
-        if any(_codes_under(case, module, int(index)) for index in zeros):
+        if any(_codes_under(case, module, int(index), width) for index in zeros):
             bad.append(scales.sources[place].name)
     return bad, f"{len(places):,} scale tensors hold a zero"
 
 
-def _codes_under(case: Case, module: Module, index: int) -> bool:
-    """Whether the block with that scale holds a code that is not zero."""
+def _unpadded(module: Module, values: np.ndarray) -> tuple[np.ndarray, int]:
+    """(places of at most BANDS zeros, columns of the grid), without padding: NxD's o_proj has more columns of scales than its weight, zero heads between."""
+    import numpy as np
+
+    grid, shape, block = module.scale.shape if module.scale is not None else (), module.weight.shape, module.kind.block
+    width = grid[-1] if grid else 1
+    if block is not None and len(grid) > 1 and len(shape) > 1 and width > (due := -(-shape[-1] // block[1])):
+        rows = values.reshape(-1, width)
+        real = (rows != 0).any(axis=0)
+        if int(real.sum()) == due:
+            values, width = rows[:, real].ravel(), due
+    return np.flatnonzero(values == 0)[:BANDS], width
+
+
+def _codes_under(case: Case, module: Module, index: int, width: int) -> bool:
+    """Whether the block with that scale holds a code that is not zero. `width` is the number of columns of the grid."""
     import numpy as np
 
     shape, grid = module.weight.shape, module.scale.shape if module.scale is not None else ()
@@ -120,17 +136,15 @@ def _codes_under(case: Case, module: Module, index: int) -> bool:
     if module.weight.dtype not in FLOATS or module.weight.dtype == "U8" or not columns:
         return False
     if module.kind.strategy == "tensor" or len(shape) < 2:
-        first, rows, left, width = 0, max(1, BAND // columns), 0, columns
+        first, rows, left, wide = 0, max(1, BAND // columns), 0, columns
     elif len(grid) < 2:
-        first, rows, left, width = index, 1, 0, columns
+        first, rows, left, wide = index, 1, 0, columns
     else:
         block = module.kind.block or (1, columns)
-        lead, row, column = index // (grid[-1] * grid[-2]), index // grid[-1] % grid[-2], index % grid[-1]
-        first, rows, left, width = lead * shape[-2] + row * block[0], block[0], column * block[1], block[1]
-    if left >= columns:
-        return False  # a padded scale: no weight lies under it
+        lead, row, column = index // (width * grid[-2]), index // width % grid[-2], index % width
+        first, rows, left, wide = lead * shape[-2] + row * block[0], block[0], column * block[1], block[1]
     raw = np.frombuffer(case.read(module.weight, first * columns, min(BAND, rows * columns)), np.uint8)
-    band = raw[: len(raw) // columns * columns].reshape(-1, columns)[:, left : left + width]
+    band = raw[: len(raw) // columns * columns].reshape(-1, columns)[:, left : left + wide]
     return bool(np.any(band & 0x7F))
 
 

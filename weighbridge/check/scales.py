@@ -7,6 +7,7 @@ read with `pread` into one buffer of bounded size, neighbours together; they are
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,7 @@ EXPONENTS = frozenset({".weight_scale_inv", ".weight_scale", ".scale", "_scales"
 CHUNK = 8 << 20  # bytes that are read before they are decoded: 8 MB of bytes become at most 32 MB of floats
 SAMPLE = 64  # tensors that are read from a store elsewhere
 LIMIT = 256 << 20  # bytes; checkpoints in groups of 16 or 32 have scales of many GB, of which each kind is then read in parts
+SMALL = 64  # bytes: single values are always read
 MISSING = -1
 
 
@@ -42,7 +44,6 @@ class Source:
     tensor: Tensor
     part: str
     key: str
-    e8m0: bool  # its bytes are exponents
 
 
 class Scales:
@@ -128,7 +129,7 @@ def sources(case: Case) -> Iterator[Source]:
         for stored in key.names:
             tensor = tensors[stored]
             if tensor.dtype in DTYPES and tensor.nbytes and (tensor.dtype != "U8" or exponents):
-                yield Source(stored, tensor, part, name, tensor.dtype in ("F8_E8M0", "U8"))
+                yield Source(stored, tensor, part, name)
 
 
 def _part(name: str, key: Key) -> str:
@@ -156,20 +157,20 @@ def _sample(found: list[Source], most: int) -> list[Source]:
 
 
 def _within(found: list[Source]) -> list[Source]:
-    """All small tensors, and of the others every n-th of each key, so that LIMIT holds."""
-    small = [source for source in found if source.tensor.nbytes <= 4096]
-    if sum(source.tensor.nbytes for source in small) > LIMIT // 2:
-        small = _sample(small, LIMIT // 2 // 4096)
-    left = LIMIT - sum(source.tensor.nbytes for source in small)
+    """First, last and middle of every key in turn, while LIMIT holds. The keys stand in an order that mixes roles and experts."""
     groups: dict[str, list[Source]] = {}
     for source in found:
-        if source.tensor.nbytes > 4096:
-            groups.setdefault(source.key, []).append(source)
-    each = left // max(1, len(groups))
-    for group in groups.values():
-        number = min(len(group), each // max(source.tensor.nbytes for source in group))
-        small += [group[i * len(group) // number] for i in range(number)]
-    return small
+        groups.setdefault(source.key, []).append(source)
+    order = sorted(groups.values(), key=lambda group: zlib.crc32(group[0].key.encode()))
+    chosen: dict[str, Source] = {source.name: source for source in found if source.tensor.nbytes <= SMALL}
+    left = LIMIT - sum(source.tensor.nbytes for source in chosen.values())
+    for pick in (0.0, 1.0, 0.5, 0.25, 0.75):
+        for group in order:
+            one = group[int(pick * (len(group) - 1))]
+            if one.name not in chosen and one.tensor.nbytes <= left:
+                chosen[one.name] = one
+                left -= one.tensor.nbytes
+    return list(chosen.values())
 
 
 def _chunks(chosen: list[Source]) -> Iterator[tuple[int, int]]:
@@ -192,7 +193,8 @@ def _read_chunk(store: Store, scales: Scales, first: int, last: int) -> None:
     group = scales.sources[first:last]
     bounds = np.zeros(len(group) + 1, np.int64)
     np.cumsum([source.tensor.nbytes for source in group], out=bounds[1:])
-    if bounds[-1] > LIMIT:  # one tensor that nobody would call a scale
+    if bounds[-1] > CHUNK:
+        _read_large(store, scales, first)
         return
     buffer = np.empty(int(bounds[-1]), np.uint8)
     if not _fill(store, group, bounds.tolist(), buffer):
@@ -200,6 +202,29 @@ def _read_chunk(store: Store, scales: Scales, first: int, last: int) -> None:
     dtype = group[0].tensor.dtype
     values = _decode(buffer, dtype)
     _summarize(scales, first, values, bounds // buffer_item(dtype))
+
+
+def _read_large(store: Store, scales: Scales, place: int) -> None:
+    """One tensor in pieces of CHUNK, whose statistics are put together."""
+    import numpy as np
+
+    source = scales.sources[place]
+    part = Scales("all", 1, [source])
+    for start in range(0, source.tensor.nbytes, CHUNK):
+        size = min(CHUNK, source.tensor.nbytes - start)
+        piece = Tensor(source.tensor.dtype, (), (0, size), source.name, source.tensor.file, source.tensor.start + start)
+        buffer = np.empty(size, np.uint8)
+        if not _fill(store, [Source(source.name, piece, source.part, source.key)], [0, size], buffer):
+            return
+        values = _decode(buffer, source.tensor.dtype)
+        _summarize(part, 0, values, np.array([0, len(values)]))
+        old = scales.count[place] > 0
+        scales.least[place] = np.minimum(scales.least[place], part.least[0]) if old else part.least[0]
+        scales.largest[place] = np.maximum(scales.largest[place], part.largest[0]) if old else part.largest[0]
+        scales.powers[place] = part.powers[0] and (scales.powers[place] or not old)
+        for name in ("count", "nan", "infinite", "zero", "negative"):
+            getattr(scales, name)[place] += getattr(part, name)[0]
+            getattr(part, name)[0] = 0
 
 
 def _fill(store: Store, group: list[Source], bounds: list[int], buffer: np.ndarray) -> bool:

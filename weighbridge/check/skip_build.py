@@ -19,9 +19,9 @@ MTP_PARTS = frozenset({"mtp", "eh_proj", "shared_head", "mtp_block", "mtp_layers
 VLLM_ROUTERS = frozenset({"qwen3_moe", "qwen3_next", "qwen3_vl_moe", "qwen3_5_moe"})
 PLAIN_ROUTERS = frozenset({"minimax_m2", "mixtral", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm4_moe", "gpt_oss", "mimo_v2", "mimo_v2_flash",
                            "qwen2_moe"})
+TOWER_LINEARS = frozenset({"qkv", "proj", "fc1", "fc2", "linear_fc1", "linear_fc2", "q_proj", "k_proj", "v_proj", "out_proj", "gate_proj", "up_proj", "down_proj"})
 QWEN_TOWERS = frozenset({"qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"})
 _FUSED_OF = {part: fused for fused, parts in FUSED.items() for part in parts}
-_TOWERS = frozenset(TOWERS.values())
 FUSING = ("vllm", "sglang", "tensorrt-llm")
 
 
@@ -72,6 +72,7 @@ class Naming:
     claim: Stated
     reader: str
     model_type: str
+    family: str  # model_type of the whole checkpoint; `model_type` is that of the language model
     multimodal: bool  # the files spell their language model `model.language_model.`, and the reader builds the whole model
     text_only: bool  # the same files, read by the class of the language model alone
     fused_qkv: bool
@@ -84,6 +85,9 @@ class Naming:
         if runtime == "neuron":
             return neuron.name(f"{unit.stem}.{unit.leaf}" if unit.expert else unit.path, self.fused_qkv)
         stem = unit.stem
+        if self.reader == "sglang-before-23467" and not unit.expert:  # it compared the name of the fused layer itself
+            parent, _, leaf = stem.rpartition(".")
+            return f"{parent}.{_FUSED_OF[leaf]}" if leaf in _FUSED_OF and unit.role.startswith(PROJECTIONS) else stem
         if runtime == "transformers":
             return transformers.name(stem, self.model_type, self.text_only)
         return vllm.name(stem, self.model_type, self.multimodal) if runtime == "vllm" else stem
@@ -110,7 +114,7 @@ def naming(case: Case, target: Target, claim: Stated, reader: str) -> Naming:
     listed = [a for a in architectures if isinstance(a, str)] if isinstance(architectures, list) else []
     model_type = str(case.text_config.get("model_type") or case.checkpoint.model_type)[:80] if nested else case.checkpoint.model_type[:80]
     alone = nested and (bool(listed) and all("CausalLM" in a for a in listed) or case.checkpoint.model_type.endswith("_text"))
-    return Naming(target, claim, reader, model_type, nested and not alone, alone, case.settings.neuron.get("fused_qkv") is True
+    return Naming(target, claim, reader, model_type, case.checkpoint.model_type[:80], nested and not alone, alone, case.settings.neuron.get("fused_qkv") is True
                   or case.checkpoint.neuron_config.get("fused_qkv") is True, case.sizes.layers, case.sizes.tied)
 
 
@@ -154,10 +158,26 @@ def _candidate(names: Naming, unit: Unit, draft: bool) -> bool | None:
         return False
     if family == "mxfp4" and not unit.expert:
         return False  # transformers Mxfp4 and vLLM's Mxfp4Config take the experts alone
-    if role in _TOWERS:
-        return True if runtime == "vllm" and names.model_type in QWEN_TOWERS and unit.path.rpartition(".")[2] in ("qkv", "proj", "fc1", "fc2") else None
+    if in_tower(unit):
+        return _tower(names, unit)
     return {"transformers": _transformers, "vllm": _vllm, "sglang": _sglang, "tensorrt-llm": _tensorrt_llm, "neuron": _neuron}.get(
         runtime, lambda *_: None)(names, unit, draft)
+
+
+def in_tower(unit: Unit) -> bool:
+    """Vision and audio parts: one of the first words says so."""
+    return not TOWERS.keys().isdisjoint(unit.path.split(".", 3)[:3])
+
+
+def _tower(names: Naming, unit: Unit) -> bool | None:
+    """A claim below `text_config` does not speak of towers. Qwen's classes in vLLM quantize the towers' layers, transformers every Linear."""
+    if names.claim.place == "text":
+        return False
+    if len(unit.first.weight.shape) != 2 or "embed" in unit.leaf:
+        return None
+    if names.target.runtime == "vllm":
+        return True if names.family in QWEN_TOWERS and "patch_embed" not in unit.path else None
+    return True if names.target.runtime == "transformers" and not names.text_only and unit.leaf in TOWER_LINEARS else None
 
 
 def _transformers(names: Naming, unit: Unit, draft: bool) -> bool | None:

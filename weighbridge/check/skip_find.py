@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
@@ -17,6 +18,7 @@ from weighbridge.runtimes import skip
 
 READERS = ("transformers", "vllm", "sglang", "neuron", "tensorrt-llm")
 READ_IN = {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "SGLang main", "neuron": "NxD 2.29", "tensorrt-llm": "TensorRT-LLM main"}
+_WORD = re.compile(r"[\w.]+")
 PACKED = frozenset({"awq", "gptq"})
 
 _fixes: WeakKeyDictionary[Case, dict[int, Fix]] = WeakKeyDictionary()
@@ -75,13 +77,24 @@ def entry_hits(view: View, entry: str) -> list[Built]:
 
 
 def hits_plain(view: View, entry: str) -> list[str]:
-    """Stored modules without codes that one entry names too, by the reader's path or as the files spell them (routers, norms)."""
+    """Stored matrices without codes that one entry names too, by the reader's path or as the files spell them (routers)."""
     paths = set(view.hits(entry))
-    found = [b.path for b in view.built if not b.coded and not paths.isdisjoint(b.asked)]
-    if found:
-        return found
+    matrices = [b for b in view.built if not b.coded and len(b.units[0].first.weight.shape) >= 2]
     words = f".{entry.strip('.*')}."
-    return [u.path for b in view.built for u in b.units if not u.coded and words in f".{u.path}."]
+    return ([b.path for b in matrices if not paths.isdisjoint(b.asked)]
+            or [u.path for b in matrices for u in b.units if words in f".{u.path}."])
+
+
+def reaches_too_far(view: View, entry: str, hit: Sequence[Built]) -> list[str] | None:
+    """What an entry was meant for, where it names more than that; None where it names these modules rightly.
+
+    It is meant for plain modules that it names too, or it is a word that only stands within longer words of what it hits.
+    """
+    meant = hits_plain(view, entry)
+    if meant:
+        return meant
+    word = entry.strip(".")
+    return [] if _WORD.fullmatch(word) and not any(f".{word}." in f".{path}." for b in hit for path in b.asked) else None
 
 
 def in_split(view: View) -> set[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from weighbridge.check.views import View
 from weighbridge.runtimes import EntryFails, EntryRefused, skip
 
+_PATH = re.compile(r"[\w.]+")
 MOST = 2000  # entries that are tried
 # Pairs that readers exchange, each tried both ways.
 PAIRS = (("model.language_model.", "model."), ("language_model.model.", "model."), ("model.language_model.", "language_model.model."),
@@ -34,6 +35,27 @@ def other_prefix(view: View) -> dict[str, tuple[str, ...]]:
             if hit:
                 found[entry] = hit
                 break
+        else:
+            kin = _same_place(entry, paths)
+            if kin and not any(entry == u.path for b in view.built for u in b.units):
+                found[entry] = tuple(paths[path] for path in kin)
+    return found
+
+
+def _same_place(entry: str, paths: dict[str, str]) -> list[str]:
+    """Paths with the same layer, last word and length as a whole path that names nothing: what other library versions call it."""
+    words = entry.split(".")
+    number = next((i for i, word in enumerate(words) if word.isdigit()), -1)
+    if number < 0 or not _PATH.fullmatch(entry):
+        return []
+    found = []
+    for path in paths:
+        other = path.split(".")
+        if len(other) == len(words) and other[-1] == words[-1] and other[: number + 1] == words[: number + 1]:
+            # One word differs, and only a little: shared_expert, shared_experts.
+            odd = [(a, b) for a, b in zip(words, other, strict=True) if a != b]
+            if len(odd) == 1 and (odd[0][0] in odd[0][1] or odd[0][1] in odd[0][0]):
+                found.append(path)
     return found
 
 

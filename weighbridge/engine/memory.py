@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weighbridge.engine.attention import SCORES
-from weighbridge.engine.linear import LOT, threads
+from weighbridge.engine.linear import LOT
 from weighbridge.engine.panels import PANEL
 from weighbridge.engine.weights import KINDS, expert_names, stored_bytes
 from weighbridge.errors import Problem, Refused
@@ -13,6 +13,7 @@ from weighbridge.models.architecture import Architecture
 from weighbridge.plan.bind import Source
 
 BLOCK = 256  # tokens that go through the layers together
+SLACK = 8 << 20  # what allocators and threads keep; tests/engine/test_memory.py measures the whole
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def working_bytes(arch: Architecture) -> int:
     inter = max(arch.sizes.get("inter", 0), arch.sizes.get("dense_inter", 0))
     pairs = BLOCK * arch.routing.top_k if arch.routing else 0
     floats = BLOCK * (6 * arch.hidden + 4 * query + 4 * key + 4 * inter) + min(pairs, BLOCK + LOT) * 3 * arch.hidden + 4 * arch.vocab
-    return 4 * floats + 2 * 4 * SCORES + (threads() + 1) * 4 * PANEL
+    return 4 * floats + 6 * SCORES + 2 * PANEL + SLACK  # 4 bytes for a score, 2 for what hides it
 
 
 def resident_set() -> int:

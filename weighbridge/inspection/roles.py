@@ -60,13 +60,21 @@ def family_roles(config: dict[str, Any]) -> tuple[dict[str, str], str]:
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in FAMILIES:
         return {}, ""
-    layers = config.get("num_hidden_layers")
-    one = {**config, "num_hidden_layers": 1} if isinstance(layers, int) and layers > 0 else config
+    one = _of_one_layer(config)
+    if isinstance(config.get("text_config"), dict):
+        one["text_config"] = _of_one_layer(config["text_config"])
     try:
         weights = inventory(one).weights.values()
     except WeighbridgeError as error:
         return {}, str(error)
     return {key_of(w.published): w.role for w in weights}, ""
+
+
+def _of_one_layer(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of the same model with one layer and no draft layer: its inventory is small, and has every key."""
+    layers = config.get("num_hidden_layers")
+    less = {"num_hidden_layers": 1} if isinstance(layers, int) and layers > 0 else {}
+    return {**config, **less, **({"num_nextn_predict_layers": 0} if "num_nextn_predict_layers" in config else {})}
 
 
 def role_of(module: str, leaf: str) -> str:

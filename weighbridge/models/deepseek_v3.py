@@ -42,6 +42,7 @@ def _sizes(config: dict[str, Any]) -> tuple[dict[str, int], Sizes]:
         "qk_nope": read.positive("qk_nope_head_dim", most=65536), "qk_rope": read.positive("qk_rope_head_dim", most=65536),
         "v_dim": read.positive("v_head_dim", most=65536), "first_dense": parts.whole_number(read, "first_k_dense_replace", 0),
         "mtp": parts.whole_number(read, "num_nextn_predict_layers", 0, 64)}
+    parts.bounded(read, sizes)
     sizes["head_dim"] = sizes["qk_nope"] + sizes["qk_rope"]
     return sizes, read
 

@@ -16,6 +16,7 @@ def inventory(config: dict[str, Any]) -> Inventory:
     sizes, read = parts.decoder_sizes(config, experts="n_routed_experts", inter="moe_intermediate_size")
     sizes |= {"dense_inter": read.positive("intermediate_size"), "shared_experts": parts.whole_number(read, "n_shared_experts", 0),
               "first_dense": parts.whole_number(read, "first_k_dense_replace", 0), "mtp": parts.whole_number(read, "num_nextn_predict_layers", 0, 64)}
+    parts.bounded(read, sizes)
     read.done()
     biases = "qkv" if config.get("attention_bias") is True else ""
     qk_norm = "head" if config.get("use_qk_norm") is True else "none"

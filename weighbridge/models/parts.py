@@ -44,6 +44,12 @@ def whole_number(read: Sizes, key: str, default: int, most: int = 4096) -> int:
     return read.positive(key, default or 1, most)
 
 
+def bounded(read: Sizes, sizes: dict[str, int]) -> None:
+    """Draft layers count, too, in what no model exceeds."""
+    layers = sizes["layers"] + sizes["mtp"]
+    read.require(layers * sizes["experts"] <= 1 << 16, "num_nextn_predict_layers", f"{layers} layers x {sizes['experts']} experts is no model that exists")
+
+
 def ends(into: Collector, sizes: dict[str, int], *, tied: bool, prefix: str = "model.", head: str = "lm_head") -> None:
     """Embedding, final norm and head. Call it last: `at` is left at the top."""
     into.at("", "")

@@ -39,7 +39,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     entries, modules = [], {}
     for entry in view.entries if view.reader else ():
         hit = [b for b in skip_find.entry_hits(view, entry) if b.fused not in split]
-        if hit and entry.strip() and not skip_find.hits_plain(view, entry):
+        if hit and entry.strip() and skip_find.reaches_too_far(view, entry, hit) is None:
             entries.append(entry)
             modules |= {b.path: b for b in hit}
     if modules:

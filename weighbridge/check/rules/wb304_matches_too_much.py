@@ -38,13 +38,14 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     entries, modules, meant = [], {}, []
     for entry in view.entries if view.reader else ():
         hit = skip_find.entry_hits(view, entry)
-        plain = skip_find.hits_plain(view, entry) if hit and entry.strip() else []
-        if plain:
+        plain = skip_find.reaches_too_far(view, entry, hit) if hit and entry.strip() else None
+        if plain is not None:
             entries.append(entry)
             meant += plain
             modules |= {b.path: b for b in hit}
     if modules:
         found = list(modules.values())
         yield RULE.finding(f"{folded(entries)} also names {len(found):,} quantized modules", skip_find.place(view, found),
-                           evidence=f"meant for {folded(dict.fromkeys(meant), 2)}; {target.runtime} matches {RULES[view.reader].way}",
+                           evidence=(f"meant for {folded(dict.fromkeys(meant), 2)}" if meant else "no module is called so; it is a part of longer words")
+                           + f"; {target.runtime} matches {RULES[view.reader].way}",
                            consequence=skip_find.listed_but_coded(case, view, found), fix=skip_find.right_list(case, view), runtime=target.runtime)

@@ -42,7 +42,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     where = Where(tensor=shown([s.name.removesuffix(".weight") + s.scale_suffix for s in raw]), count=count)
     if n.wants_fp8:
         yield RULE.finding("the scales have names that NxD Inference does not read", where,
-                           evidence=f"{count:,} FP8 weights with weight_scale_inv, 0 with .scale",
+                           evidence=f"{count:,} FP8 weights with weight_scale_inv, 0 with .scale" + _elsewhere(n),
                            consequence=_consequence(n), fix=Fix(f"{FIX}; or run in BF16 with quantized: false", FIX), runtime=target.runtime)
     elif n.contrib and not case.claims.blocks:
         yield RULE.finding("the contrib port cannot decode to BF16 without the block size",
@@ -50,6 +50,13 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
                            evidence=f"{count:,} FP8 weights, no weight_block_size",
                            consequence="AttributeError or KeyError (modeling_minimax_m2.py 156)",
                            fix="put the quantization_config with weight_block_size back into config.json", runtime=target.runtime)
+
+
+def _elsewhere(n: Nxd) -> str:
+    """The weights are read from `quantized_checkpoints_path` alone: say so where that may be another folder."""
+    path = n.text("quantized_checkpoints_path").rstrip("/")
+    same = path in ("", ".") or path.rpartition("/")[2] == n.case.checkpoint.label.rstrip("/").rpartition("/")[2]
+    return "" if same else f"; quantized_checkpoints_path says {path[:120]}: check that folder if it holds other files"
 
 
 def _consequence(n: Nxd) -> str:

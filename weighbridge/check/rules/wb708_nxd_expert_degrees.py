@@ -25,12 +25,13 @@ from collections.abc import Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
-from weighbridge.check.nxd_degrees import best, pair_fix
+from weighbridge.check.nxd_degrees import pair_fix
 from weighbridge.check.nxd_settings import READ_IN, Nxd, nxd
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB708", "nxd-expert-degrees", "error", ("neuron",), READ_IN)
+IGNORED = "no error: experts are cut TP ways"
 SPLIT = "RuntimeError: split_size can only be 0 …"
 
 
@@ -46,7 +47,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     if not case.sizes.experts or not (n.quantized or n.values.get("moe_tp_degree") or n.values.get("moe_ep_degree") or case.settings.moe_ep):
         return
     for title, key, evidence, consequence in _faults(n, case.sizes.experts):
-        yield RULE.finding(title, n.where(key), evidence=evidence, consequence=consequence, fix=pair_fix(n), runtime=target.runtime)
+        yield RULE.finding(title, n.where(key), evidence=evidence, consequence=consequence, fix=pair_fix(n),
+                           severity="warning" if consequence == IGNORED else "error", runtime=target.runtime)
     if n.moe_ep > 1 and n.flag("parallelize_token_to_block_mapping") is False:
         yield RULE.finding("expert parallelism needs the token-to-block mapping", n.where("parallelize_token_to_block_mapping"),
                            evidence=f"moe_ep_degree {n.moe_ep}",
@@ -59,10 +61,11 @@ def _faults(n: Nxd, experts: int) -> Iterator[tuple[str, str, str, str]]:
     tp, mt, me = n.tp, n.moe_tp, n.moe_ep
     shown = f"moe_tp_degree {mt} x moe_ep_degree {me} = {mt * me}, tp_degree {tp}"
     if me == 1 and mt != tp:
-        if mt == 1 and best(n) is None:
-            return
-        yield (f"moe_ep_degree 1 ignores moe_tp_degree {mt}: experts are cut {tp} ways", "moe_tp_degree", shown,
-               f"{SPLIT} with FP8 and the default 1; else no error" if n.quantized else "no error: experts are cut TP ways")
+        # The port spreads scales by moe_tp_degree and so fails; elsewhere the setting is only without effect.
+        spread = n.contrib and n.blockwise
+        if spread or n.size("moe_tp_degree") or n.case.settings.moe_tp:
+            yield (f"moe_ep_degree 1 ignores moe_tp_degree {mt}: experts are cut {tp} ways", "moe_tp_degree", shown,
+                   f"{SPLIT} with the default 1; else no error" if spread else IGNORED)
     elif tp % (mt * me):
         yield "the experts' degrees do not divide TP", "moe_ep_degree", shown, "RuntimeError: invalid implied expert data parallel degree"
     elif mt * me < tp:

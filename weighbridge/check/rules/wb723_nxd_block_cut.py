@@ -36,7 +36,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     n = nxd(case)
     if not n.blockwise or n.tp <= 1 or case.checkpoint.ranks:
         return
-    weights = [s for s in n.stored if s.fp8 and len(s.shape) == 2 and s.role in AXIS and s.scale_suffix in (".scale", ".weight_scale") and not n.listed(s)]
+    weights = [s for s in n.stored if s.fp8 and len(s.shape) == 2 and s.role in AXIS and s.scale_suffix in (".scale", ".weight_scale")
+               and not n.listed(s)]
     bad = [s for s in weights if not whole(n, s, n.tp)]
     if bad:
         one, axis = bad[0], AXIS[bad[0].role]
@@ -72,4 +73,5 @@ def _padding(n: Nxd, target: Target, weights: list[Stored]) -> Iterator[Finding]
                                evidence=f"scale {list(s.scale)} beside {list(s.shape)}; {n.sizes_of_model['heads']} heads are padded to "
                                f"{reader.query_heads(n.sizes_of_model, n.tp)} at TP {n.tp}",
                                consequence="RuntimeError: expected shape … but found …, or AssertionError in the hook of o_proj",
-                               fix=f"convert again for this TP: weighbridge convert SRC DST --to neuron --attention exact --tp {n.tp}", runtime=target.runtime)
+                               fix=f"convert again for this TP: weighbridge convert SRC DST --to neuron --attention exact --tp {n.tp}",
+                               runtime=target.runtime)
