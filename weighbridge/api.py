@@ -15,6 +15,7 @@ from weighbridge.layouts.options import Options
 
 if TYPE_CHECKING:
     from weighbridge.convert.run import Progress, Result
+    from weighbridge.engine.generate import Model as Talker
     from weighbridge.plan.bind import Source
     from weighbridge.plan.plan import Plan
     from weighbridge.torch_view import TorchView
@@ -108,4 +109,18 @@ def to_torch(src: str | os.PathLike[str] | Model, layout: str = "neuron", **opti
     return TorchView(model.plan(layout, **options))
 
 
-__all__ = ["Model", "open", "plan_for", "to_torch"]
+def load(src: str | os.PathLike[str] | Model, *, max_memory: int | None = None, numerics: str = "plain", layers: tuple[int, int] | None = None,
+         tp: int = 0) -> Talker:
+    """A model that runs on this CPU: `.generate(text)` gives pieces, `.logits(ids)` float32 [n, V], `.capture(ids)` activations by stage.
+
+    `max_memory` is in bytes, for the whole process. `numerics` is plain or neuron. Needs `pip install 'weighbridge[run]'` for text.
+    """
+    from weighbridge.engine.engine import load as load_engine
+    from weighbridge.engine.generate import Model as Talking
+
+    model = src if isinstance(src, Model) else Model(src)
+    with paused():
+        return Talking(load_engine(model.source, max_memory=max_memory, numerics=numerics, layers=layers, tp=tp))
+
+
+__all__ = ["Model", "load", "open", "plan_for", "to_torch"]

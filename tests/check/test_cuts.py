@@ -152,3 +152,49 @@ def test_random_widths_are_judged_as_arithmetic_says(tmp_path_factory: pytest.Te
     folder = build(tmp_path_factory.mktemp("w") / "m", tensors, config | {"quantization_config": claim})
     right = 12 % tp == 0 and width % tp == 0 and width // tp % block == 0
     assert (not found(folder, reader, tp=tp)) == (right or tp == 1)
+
+
+def compressed(experts: int, inter: int, weights: dict, quantized: dict) -> tuple[dict, dict]:
+    """Qwen3-MoE with its experts in a form of compressed-tensors."""
+    tensors, config = qwen3_moe(experts=experts, inter=inter, heads=8, kv_heads=4, quantize=False)
+    for name in [n for n in tensors if ".experts." in n]:
+        path, shape = name.removesuffix(".weight"), tensors.pop(name)[1]
+        tensors |= {path + suffix: (dtype, tuple(make(shape))) for suffix, (dtype, make) in quantized.items()}
+    groups = {"group_0": {"targets": ["Linear"], "weights": weights}}
+    config["quantization_config"] = {"quant_method": "compressed-tensors", "config_groups": groups,
+                                     "ignore": ["lm_head", "re:.*self_attn.*", "re:.*mlp.gate$"]}
+    return tensors, config
+
+
+def test_blocks_of_compressed_tensors_are_cut_alike(tmp_path: Path) -> None:
+    weights = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]}
+    made = compressed(8, 1536, weights, {".weight": ("F8_E4M3", lambda s: s), ".weight_scale": ("BF16", lambda s: (s[0] // 128, s[1] // 128))})
+    folder = build(tmp_path / "c", *made)
+    assert [f.code for f in found(folder, "vllm", tp=8)] == ["WB502"]
+    assert not found(folder, "vllm", tp=8, expert_parallel=True)
+    assert not found(folder, "vllm", tp=4)
+
+
+@pytest.mark.parametrize(("tp", "right"), [(2, True), (4, True), (8, False)])
+def test_groups_of_packed_experts(tmp_path: Path, tp: int, right: bool) -> None:
+    """768 inputs of the down projection in groups of 64: TP 8 would leave 96."""
+    weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 64}
+    made = compressed(8, 768, weights, {".weight_packed": ("I32", lambda s: (s[0], s[1] // 8)),
+                                        ".weight_scale": ("BF16", lambda s: (s[0], s[1] // 64)),
+                                        ".weight_shape": ("I64", lambda s: (2,))})
+    hits = found(build(tmp_path / "p", *made), "vllm", tp=tp)
+    assert [f.code for f in hits] == ([] if right else ["WB504"])
+    assert all("768/8 = 96, and the group is 64" in f.title and "EP 8" in f.fix.text for f in hits)
+
+
+def test_channel_scales_are_not_cut(tmp_path: Path) -> None:
+    weights = {"num_bits": 8, "type": "float", "strategy": "channel"}
+    made = compressed(8, 1536, weights, {".weight": ("F8_E4M3", lambda s: s), ".weight_scale": ("BF16", lambda s: (s[0], 1))})
+    assert not found(build(tmp_path / "c", *made), "vllm,sglang,tensorrt-llm", tp=8)
+
+
+def test_towers_and_unquantized_stacks_are_not_judged(tmp_path: Path) -> None:
+    tensors, config = llama(heads=8, kv_heads=8, hidden=1024, quantize=False)
+    tensors |= {"model.visual.blocks.0.mlp.gate_proj.weight": ("BF16", (4305, 512)),
+                "model.layers.0.mlp.experts.gate_up_proj": ("BF16", (8, 333, 512))}
+    assert not found(build(tmp_path / "v", tensors, config), "vllm", tp=8)

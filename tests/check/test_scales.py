@@ -115,13 +115,13 @@ def test_empty_tensors_and_none(tmp_path: Path) -> None:
 
 def test_a_file_that_became_shorter(tmp_path: Path) -> None:
     case = case_of(written(llama)(tmp_path / "a"))
-    os.truncate(tmp_path / "a" / "model.safetensors", 20_000)  # after the headers were read
+    os.truncate(tmp_path / "a" / "model.safetensors", 100)  # after the headers were read
     assert (case.scales.count == 0).all()
     assert isinstance(findings(case), list)
 
 
 def test_a_sample_says_so(tmp_path: Path) -> None:
-    case = case_of(written(m2)(tmp_path / "a"), "sample")
+    case = case_of(written(lambda: m2(layers=3))(tmp_path / "a"), "sample")
     assert case.scales.mode == "sample" and case.scales.read == scales.SAMPLE < case.scales.total
     notes = [f for f in findings(case) if f.code == "WB420"]
     assert notes and notes[0].severity == "note" and f"64 of {case.scales.total}" in notes[0].evidence
@@ -131,12 +131,13 @@ def test_more_scales_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = written(m2)(tmp_path / "a")
     total = sum(source.tensor.nbytes for source in scales.sources(case_of(folder)))
     monkeypatch.setattr(scales, "LIMIT", total // 2)
+    monkeypatch.setattr(scales, "SMALL", 4)
     found = case_of(folder).scales
     assert found.mode == "sample" and 0 < sum(source.tensor.nbytes for source in found.sources) <= total // 2
 
 
 def test_a_store_elsewhere_is_sampled(tmp_path: Path) -> None:
-    case = case_of(written(m2)(tmp_path / "a"))
+    case = case_of(written(lambda: m2(layers=3))(tmp_path / "a"))
     near = case.scales
     far = case_of(tmp_path / "a")
     far.checkpoint.store.path = lambda file: None  # type: ignore[method-assign]
@@ -174,7 +175,7 @@ def test_blocks_of_a_ragged_weight(tmp_path: Path) -> None:
     assert codes(case)[0].peaks.tolist() == [0x11, 0x12, 0x13, 0x14]
 
 
-@pytest.mark.parametrize("rows, grid, right", [(13568, 108, True), (13568, 106, False), (13568, 107, False)])
+@pytest.mark.parametrize("rows, grid, right", [(13568, 108, True), (13568, 105, False), (13568, 107, False)])
 def test_mimo_blocks_its_parts_apart(rows: int, grid: int, right: bool, tmp_path: Path) -> None:
     tensors: Tensors = {"model.layers.0.self_attn.qkv_proj.weight": ("F8_E4M3", (rows, 4096)), "model.layers.0.self_attn.qkv_proj.weight_scale_inv": ("F32", (grid, 32))}
     config = {"num_attention_heads": 64, "num_key_value_heads": 4, "head_dim": 192, "v_head_dim": 128, "hidden_size": 4096,

@@ -118,7 +118,7 @@ def test_families_agree(matrix, choose) -> None:
         assert np.abs(results[0] - results[1]).max() <= 1e-5 * np.abs(results[0]).max()
 
 
-@pytest.mark.parametrize("vectors", [1, FEW])
+@pytest.mark.parametrize("vectors", [1, FEW, 40])
 def test_threads_change_nothing(family, matrix, monkeypatch, vectors) -> None:
     rng = np.random.default_rng(8)
     results = []

@@ -93,6 +93,8 @@ def test_what_cannot_be_multiplied_is_refused(matrix) -> None:
     q = matrix(np.random.default_rng(6), (256, 256))
     with pytest.raises(WeighbridgeError, match="takes \\[T, 256\\]"):
         Linear([(0, 0, q)], (256, 256))(np.zeros((1, 255), np.float32))
+    with pytest.raises(WeighbridgeError, match="the result is \\[1, 256\\]"):
+        Linear([(0, 0, q)], (256, 256))(np.zeros((1, 256), np.float32), out=np.zeros((1, 255), np.float32))
     with pytest.raises(WeighbridgeError, match="needs scales \\[2, 2\\], there are \\[1, 2\\]"):
         Linear([(0, 0, QTensor(q.codes_RC, q.scale_RbCb[:1], q.encoding))], (256, 256))
     with pytest.raises(WeighbridgeError, match="without scales"):

@@ -165,6 +165,8 @@ M2, QWEN = m2(), qwen3_moe()
 DENSE = llama()
 O_PROJ = (plain(DENSE[0], "o_proj"), DENSE[1])
 TOWER = vlm()
+_ELEVEN = llama(layers=11)
+LAYER_1 = (plain(_ELEVEN[0], ".layers.1."), _ELEVEN[1])
 ROUTER_LIST = ["lm_head", *(f"model.layers.{n}.mlp.gate" for n in range(2))]
 
 ROWS = [
@@ -173,8 +175,8 @@ ROWS = [
     Row("A1", "WB302", write(O_PROJ, "modules_to_not_convert", ["lm_head"]), write(O_PROJ, "modules_to_not_convert", ["lm_head", "o_proj"]), "transformers",
         "model.layers.{0-1}.self_attn.o_proj", variant="llama"),
     Row("A3", "WB304", write(DENSE, "ignored_layers", ["lm_head", "mlp.gate"]), write(DENSE, "ignored_layers", ["lm_head"]), "sglang@0.4", "gate_up_proj"),
-    Row("A3", "WB304", write(DENSE, "modules_to_not_convert", ["lm_head", "model.layers.1"]), write(DENSE, "modules_to_not_convert", ["lm_head"]), "sglang@0.4", "layers.1",
-        variant="layer"),
+    Row("A3", "WB304", write(LAYER_1, "modules_to_not_convert", ["lm_head", "model.layers.1"]), write(LAYER_1, "modules_to_not_convert", ["lm_head", "model.layers.1."]),
+        "sglang@0.4", "model.layers.10", variant="layer"),
     Row("A5", "WB312", mixed_experts(True), mixed_experts(False), "vllm@0.11.0", "model.layers.1.mlp.experts"),
     Row("A6", "WB302", routers(False), routers(True), "vllm", "model.layers.{0-1}.mlp.gate"),
     Row("A7", "WB209", write(O_PROJ, "ignored_layers", ["lm_head", "model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"]),

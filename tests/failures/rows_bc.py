@@ -91,7 +91,7 @@ def same_globals(tensors: Tensors) -> dict[str, bytes]:
 
 def as_reciprocal(tensors: Tensors) -> dict[str, bytes]:
     """Scales as a port that took the name at its word writes them."""
-    return {name: floats([1 / (1e-4 * (1 + (i % 97) / 97)) for i in range(prod(shape))], dtype) for name, (dtype, shape) in tensors.items()
+    return {name: floats([1 / (1e-4 * (1 + (i + sum(name.encode())) % 97 / 97)) for i in range(prod(shape))], dtype) for name, (dtype, shape) in tensors.items()
             if name.endswith((".weight_scale_inv", ".weight_scale", ".scale"))}
 
 

@@ -6,6 +6,7 @@ vLLM#38083, #42247, TensorRT-LLM#14199, NxD 2.29 (README_rescaling_fp8_for_neuro
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
@@ -41,9 +42,9 @@ def claiming(**keys: object) -> Change:
     return changing
 
 
-def ragged_llama(columns: int = 512) -> tuple[Tensors, Config]:
+def ragged_llama(columns: int = 384) -> tuple[Tensors, Config]:
     """k and v are 192 rows high: one block and a half."""
-    return llama(hidden=columns, heads=8, kv_heads=3)
+    return llama(hidden=columns, heads=6, kv_heads=3)
 
 
 def narrow(strategy: str) -> Callable[[Path], Path]:
@@ -150,6 +151,24 @@ def neuron_block(peak: int) -> Callable[[Path], Path]:
     return write
 
 
+def retyped(write: Callable[[Path], Path], old: str, new: str) -> Callable[[Path], Path]:
+    """The same bytes under another dtype in the header."""
+    def writing(folder: Path) -> Path:
+        write(folder)
+        path = folder / "model.safetensors"
+        raw = path.read_bytes()
+        length = int.from_bytes(raw[:8], "little")
+        header = raw[8 : 8 + length].replace(f'"{old}"'.encode(), f'"{new}"'.encode())
+        path.write_bytes(len(header).to_bytes(8, "little") + header + raw[8 + length :])
+        return folder
+    return writing
+
+
+def unpacked(name: str, dtype: str, shape: tuple[int, ...]) -> tuple[float, ...]:
+    """The plausible values of an F32 scale."""
+    return struct.unpack(f"<{prod(shape)}f", plausible(name, dtype, shape))
+
+
 def power(i: int) -> float:
     return 2.0 ** (-13 - i % 3)
 
@@ -182,7 +201,7 @@ ROWS = [
     Row("F8", "WB606", written(changed(llama, lambda t, c: t.update({n: ("U8", s) for n, (d, s) in t.items() if d == "F8_E4M3"}))), written(llama), "", "F8_E4M3"),
     Row("F9", "WB603", written(llama, codes(lambda b: PEAKS[b % 4], 0x80)), written(llama, codes(lambda b: PEAKS[b % 4])), "vllm", "0x80", "note", MI300),
     Row("F+", "WB601", neuron_block(0x7E), neuron_block(0x76), "neuron", "0x78", variant="above-240"),
-    Row("F+", "WB602", written(changed(llama, typed("_proj.weight", "F8_E4M3FNUZ"))), written(llama), "vllm", "F8_E4M3FNUZ", "warning", variant="fnuz"),
+    Row("F+", "WB602", retyped(written(llama), "F8_E4M3", "F8_E4M3FNUZ"), written(llama), "vllm", "F8_E4M3FNUZ", "warning", variant="fnuz"),
     Row("F+", "WB604", written(changed(llama, typed("_proj.weight", "F8_E5M2"))), written(llama), "vllm", "F8_E5M2", "warning", variant="e5m2"),
     Row("F+", "WB407", written(changed(llama, typed("weight_scale_inv", "U8"))), written(llama), "vllm", "exponent bytes", variant="u8-scales"),
     Row("G1", "WB430", written(llama, with_scales(power, codes(lambda _: 0x7E))), written(llama, with_scales(power, codes(lambda b: PEAKS[b % 4]))), "", "448"),
@@ -209,6 +228,7 @@ ROWS = [
     Row("H+", "WB424", written(compressed_fp8(dense(), "tensor", True), with_scales(lambda _: 1.0, endings=("input_scale",))), written(compressed_fp8(dense(), "tensor", True)),
         "", "1.0", "warning", variant="input-ones"),
     Row("I2", "WB426", written(modelopt_nvfp4(experts()), joined("weight_scale_2", 1 / 1.25)), written(modelopt_nvfp4(experts()), same_globals), "tensorrt-llm", "1.25"),
+    Row("H+", "WB423", written(m2, lambda t: {n: floats([v * 1e-7 for v in unpacked(n, *t[n])]) for n in t if n.endswith("weight_scale_inv")}), written(m2), "", "smaller", "warning", variant="small"),
     Row("I2", "WB426", written(modelopt_nvfp4(dense()), joined("weight_scale_2", 1.1, ("k_proj",))), written(modelopt_nvfp4(dense()), same_globals), "vllm", "k_proj",
         variant="attention"),
     Row("I3", "WB426", written(modelopt_nvfp4(experts()), joined("weight_scale_2", 2.0)), written(modelopt_nvfp4(experts()), same_globals), "sglang", "up_proj"),

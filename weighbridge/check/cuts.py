@@ -107,7 +107,8 @@ def _collect(case: Case) -> Iterator[Part]:
             if len(shape) < 2 or not all(shape):
                 continue
             scale: tuple[int, ...] = heads[4] if len(heads) > 4 else ()  # type: ignore[index, arg-type]
-            found.setdefault((key.role, key.suffix, pair.row.dtype, shape, scale, pair.kind.block, pair.kind.quantized), []).append(
+            role = "vision" if _TOWER.search(name) else key.role  # towers are cut or not as the user says
+            found.setdefault((role, key.suffix, pair.row.dtype, shape, scale, pair.kind.block, pair.kind.quantized), []).append(
                 (name, pair.count, pair.kind.parameters, pair.bytes + pair.scale_bytes))
     for (role, suffix, dtype, shape, scale, block, quantized), same in found.items():
         rows, cols, stacked = _logical(suffix, shape, scale, same[0][2])  # type: ignore[arg-type]
@@ -164,8 +165,8 @@ def faults(case: Case, d: Degrees, groups: Iterable[str], *, packed: bool = Fals
 def _faults(chosen: list[Part], sizes: ModelSizes, d: Degrees) -> Iterator[Fault]:
     for part in chosen:
         leaf = part.role.partition(".")[2]
-        if leaf not in CUT_AXIS or part.suffix == "_blocks" or _TOWER.search(part.name) or (part.stacked > 1 and not part.quantized):
-            continue  # towers are cut or not as the user says; unquantized stacks lie in either orientation
+        if leaf not in CUT_AXIS or part.suffix == "_blocks" or (part.stacked > 1 and not part.quantized):
+            continue  # unquantized stacks lie in either orientation
         axis, joined = CUT_AXIS[leaf]
         whole, cut = (part.rows if axis == 0 else part.cols) // joined, ways(part, sizes, d)
         if cut <= 1:

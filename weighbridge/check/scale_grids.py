@@ -6,6 +6,7 @@ from math import prod
 
 from weighbridge.check.case import Case
 from weighbridge.check.modules import Module
+
 MOST_GROUPS = 1024  # more key/value heads than any model has
 
 
@@ -41,6 +42,14 @@ def apart(case: Case, module: Module) -> bool:
         if sum(parts) * groups == rows and sum(ceil(part, block) for part in parts) * groups == have:
             return True
     return False
+
+
+def fits_other_block(case: Case, module: Module, block: tuple[int, int] | None) -> bool:
+    """Whether the grid is that of `block`, which all weights here have, and the claim names another: then the claim is what is wrong."""
+    shape, scale = module.weight.shape, module.scale
+    if block is None or block in case.claims.blocks or scale is None or len(shape) != 2:
+        return False
+    return scale.shape == (ceil(shape[0], block[0]), ceil(shape[1], block[1]))
 
 
 def bytes_in_u8(case: Case, module: Module) -> bool:

@@ -30,7 +30,9 @@ def misspelt(case: Case) -> dict[str, str]:
 
 
 def _misspelt(case: Case) -> dict[str, str]:
-    bare = {module_of(name): name for name, _ in odd(case, "weight-without-scale")}
+    bare: dict[str, list[str]] = {}
+    for name, _ in odd(case, "weight-without-scale"):
+        bare.setdefault(module_of(name), []).append(name)
     # Where the usual scale is there too, a second spelling is as odd.
     if not bare and not any("scale" in key.rpartition(".")[2] and value.what == "weight" for key, value in case.survey.keys.items()):
         return {}
@@ -38,7 +40,10 @@ def _misspelt(case: Case) -> dict[str, str]:
     for name in case.checkpoint.tensors:
         module, _, leaf = name.rpartition(".")
         if module in bare and "scale" in leaf.lower() and not any(word in leaf.lower() for word in _OTHER):
-            found.setdefault(bare[module], name)
+            for weight in bare[module]:
+                own = weight.rpartition(".")[2]
+                if own in ("weight", "weight_packed", "qweight") or leaf.startswith(own):
+                    found.setdefault(weight, name)
     return found
 
 
@@ -76,4 +81,10 @@ def wrong_names(case: Case, runtime: str) -> tuple[list[Module], Wanted | None]:
     if want is None or not any(suffix is not None and suffix not in want.suffixes for _, suffix, _ in stored(case)):
         return [], None
     coded = (".weight", ".weight_packed", "")
-    return [m for m in case.modules.all if m.scale is not None and m.quantized and m.suffix in coded and m.scale_suffix not in want.suffixes], want
+    return [m for m in case.modules.all if m.scale is not None and m.quantized and m.suffix in coded and m.scale_suffix not in want.suffixes
+            and not (runtime == "sglang" and fp4_expert(m))], want
+
+
+def fp4_expert(module: Module) -> bool:
+    """An expert stored alone as FP4 pairs with a scale called `.scale`, which SGLang's name map rewrites."""
+    return module.scale_suffix == ".scale" and module.weight.dtype in ("U8", "I8", "F4") and module.role.startswith("experts.") and module.expert >= 0

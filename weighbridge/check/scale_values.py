@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 # Largest magnitude of a code, by the dtype of the weight; of a packed integer and of FP4 where `PACKED` says so.
 LARGEST = {"F8_E4M3": 448.0, "F8_E5M2": 57344.0, "F8_E4M3FNUZ": 240.0, "F8_E5M2FNUZ": 57344.0, "I8": 127.0, "I32": 8.0, "U8": 6.0, "F4": 6.0}
+SMALL = 1e-6  # scales above it are not looked at as too small
 FLOATS = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "U8", "F4")
-TOO_LARGE = 300.0  # times what the fan-in allows
+TOO_LARGE, TOO_SMALL = 300.0, 1e-4  # times what the fan-in allows
 BANDS = 16  # blocks with a scale of zero whose codes are looked at
 BAND = 1 << 20  # bytes of one of them
 EACH = 1 << 16  # bytes of a scale that are compared with those of other experts
@@ -36,7 +37,7 @@ def weight_of(case: Case, name: str, key: str) -> Tensor | None:
 
 @dataclass(frozen=True, slots=True)
 class Implausible:
-    """A matrix (in all layers) whose scales give weights far too large. `scale` is the median, `weight` what it implies, `usual` what the fan-in allows."""
+    """A matrix (in all layers) whose scales give weights far too large or small. `scale` is the median, `weight` what it implies, `usual` what the fan-in allows."""
 
     names: list[str]
     scale: float
@@ -47,11 +48,11 @@ class Implausible:
     @property
     def inverse(self) -> bool:
         """Whether the reciprocal is the likelier reading."""
-        return max(self.reciprocal / self.usual, self.usual / self.reciprocal) < self.weight / self.usual
+        return self.scale > 1 and max(self.reciprocal / self.usual, self.usual / self.reciprocal) < self.weight / self.usual
 
 
 def implausible(case: Case) -> list[Implausible]:
-    """Matrices whose largest scale is above 1 in most layers, so that the weights exceed what their fan-in allows by TOO_LARGE.
+    """Matrices whose largest scale is above 1 in most layers, so that the weights exceed what their fan-in allows by TOO_LARGE; or below TOO_SMALL of it.
 
     A row of K weights that keeps the size of its input has values of about 1 / sqrt(K), and a largest one of a few times that. One scale above
     1 in a layer proves nothing, as outliers exist; the median over the layers does.
@@ -59,21 +60,21 @@ def implausible(case: Case) -> list[Implausible]:
     import numpy as np
 
     scales, found = case.scales, []
-    if not scales.read or not bool(np.any(scales.finite & (scales.largest > 1))):
+    if not scales.read or not bool(np.any(scales.finite & ((scales.largest > 1) | (scales.largest < SMALL) & (scales.largest > 0)))):
         return []
     for (part, key), places in scales.by_key.items():
         if part != "weight":
             continue
         sound = [place for place in places if scales.finite[place]]
         largest = np.median(scales.largest[sound]) if sound else 0.0
-        if largest <= 1 or bool(np.all(scales.least[sound] == 1)):
+        if SMALL <= largest <= 1 or largest == 0 or bool(np.all(scales.least[sound] == 1)):
             continue
         weight = weight_of(case, scales.sources[sound[0]].name, key)
         if weight is None or weight.dtype not in LARGEST or not weight.shape or scales.sources[sound[0]].tensor.dtype == "F8_E4M3":
             continue
         peak, fan_in = LARGEST[weight.dtype], weight.shape[-1] * {"I32": 8, "U8": 2}.get(weight.dtype, 1)
         usual, middle = 4 / sqrt(max(1, fan_in)), float(np.median(scales.largest[sound]))
-        if middle * peak > TOO_LARGE * usual:
+        if (middle > 1 and middle * peak > TOO_LARGE * usual) or 0 < middle * peak < TOO_SMALL * usual:
             found.append(Implausible([scales.sources[p].name for p in sound], middle, middle * peak, usual, peak / middle))
     return found
 

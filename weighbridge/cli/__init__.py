@@ -29,12 +29,13 @@ VERBS = {
     "convert": "Write the checkpoint that a runtime wants, or say what that would cost.",
     "verify": "Do two checkpoints hold the same weights? Tensor by tensor, with the error of each and its bound.",
     "trace": "Which way does one tensor go, and what happens to its bytes and its scale at each step?",
+    "run": "Does it talk? Text from the stored bytes, FP8 or converted, on a plain CPU, in a stated amount of memory.",
     "compare": "At which layer do two runs part? Two checkpoints, two number formats, or recorded activations.",
     "explain": "What does a rule of check say, and why?",
     "demo": "All of it on a small trained MiniMax-M2 that comes with the package.",
 }
 
-SHORT = {"output": "-o"}  # a parameter of this name has this short flag, in every verb
+SHORT = {"output": "-o", "prompt": "-p"}  # a parameter of this name has this short flag, in every verb
 QUICK = {"inspect", "check"}  # verbs so fast that the import of cyclopts would show
 
 

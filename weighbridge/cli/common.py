@@ -25,3 +25,22 @@ def allowed(words: tuple[str, ...] | list[str] | None) -> tuple[str, ...]:
 def options(**given: Any) -> dict[str, Any]:
     """Only what the user gave: the layout fills in the rest."""
     return {name: value for name, value in given.items() if value is not None and value != 0 and value != "" and value != ()}
+
+
+def layers(text: str | None) -> tuple[int, int] | None:
+    """`2:4` (or `2,4`) as (2, 4): layers 2 and 3. `4` as (0, 4)."""
+    if text is None:
+        return None
+    parts = text.replace(":", ",").split(",")
+    if len(parts) > 2 or not all(part.strip().isascii() and part.strip().isdigit() and len(part) < 6 for part in parts):
+        raise Usage(f"{text[:40]!r} is no range of layers", "--layers", "write --layers 4 for the first four, --layers 2:4 for layers 2 and 3")
+    return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (0, int(parts[0]))
+
+
+def size(text: str | None, flag: str) -> int | None:
+    """`16GB`, `512MB`, `8GiB` or a number of bytes."""
+    if text is None:
+        return None
+    from weighbridge.check.configfile import parse_size
+
+    return parse_size(text, flag)

@@ -75,7 +75,7 @@ def compare(
     max_memory
         Most memory for each side, as 16GB or 512MB. Experts that do not fit are read when they are needed.
     tolerance
-        Largest relative error of a stage. Default: 0.01 where both sides must hold equal values, else 0.25.
+        Largest relative error of a stage. Default: 0.001 where both sides must hold equal values, else 0.25.
     format
         text, json or markdown.
     output

@@ -50,13 +50,20 @@ def configuration(plan: Plan) -> dict[str, Any]:
     config = dict(plan.source.checkpoint.config)
     own = config.pop("quantization_config", None)
     if plan.layout == "hf-fp8":
-        claim = dict(own) if isinstance(own, dict) else {"activation_scheme": "dynamic", "modules_to_not_convert": PUBLISHED_SKIP}
+        claim = dict(own) if isinstance(own, dict) else {"activation_scheme": "dynamic"}
         listed = claim.get("modules_to_not_convert")
-        claim["modules_to_not_convert"] = _still_true(plan, listed if isinstance(listed, list) else PUBLISHED_SKIP)
+        claim["modules_to_not_convert"] = _still_true(plan, listed if isinstance(listed, list) else _skip_list(plan))
         config["quantization_config"] = claim | {"quant_method": "fp8", "fmt": "float8_e4m3fn", "weight_block_size": list(plan.options.block)}
     else:
         config["dtype" if "dtype" in config else "torch_dtype"] = "bfloat16"
     return config
+
+
+def _skip_list(plan: Plan) -> list[str]:
+    """As the makers write it where they are known; else the head and each router by its whole name, which every reader matches."""
+    if plan.inventory.model_type == "minimax_m2":
+        return PUBLISHED_SKIP
+    return ["lm_head", *(w.published.removesuffix(".weight") for w in plan.inventory.weights.values() if w.role == "router")]
 
 
 def _still_true(plan: Plan, listed: list[Any]) -> list[Any]:

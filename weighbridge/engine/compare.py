@@ -214,8 +214,7 @@ def _report(a: Side, b: Side, sequences: Sequence[Sequence[int]], meters: Meters
                                "name the tensors of the recording with --names FILE")])
     chosen = diagnosis.tolerance(a, b, given)
     told = outcome.document()
-    first, says = diagnosis.judge(found, told, chosen, a.source, b.source)
-    ok = first is None and not diagnosis.output_is_bad(told, chosen)
+    first, says, ok = diagnosis.judge(found, told, chosen, a, b)
     missing = {side: sorted(names, key=order) for side, names in meters.missing.items() if names}
     return Report(a, b, sum(map(len, sequences)), len(sequences), told, [meter.row() for meter in found], parts, chosen, first, says, ok, missing)
 

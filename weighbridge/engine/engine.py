@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from weighbridge.encoding import kernels as codec_kernels
 from weighbridge.engine import kernels
+from weighbridge.engine.attention import Rotary
 from weighbridge.engine.cache import KeyValues, cache_bytes
 from weighbridge.engine.forward import Attention, Decoder, Groups, Layer, Mlp, Moe, Observe
-from weighbridge.engine.attention import Rotary
 from weighbridge.engine.memory import BLOCK, MemoryPlan, make_plan, resident_set
 from weighbridge.engine.positional import Positional, Rows
 from weighbridge.engine.streamed import Store, StreamedExperts
@@ -152,8 +153,7 @@ def load(source: Source, *, max_memory: int | None = None, numerics: str = "plai
     groups = head_groups(arch, source, numerics, tp)
     reader: Reader = require_scales(source) if max_memory is None else _read_scales(source)
     row = Rows.can(source, fragments(source, "embed")) and not arch.tied
-    for name in kernels.STORY:
-        kernels.load(name)
+    _load_kernels()
     reserve = cache_bytes(len(chosen), arch.kv_heads, arch.head_dim, capacity or min(RESERVE, arch.context))
     row_bytes = arch.hidden * source.bound[fragments(source, "embed")[0].source].encoding.itemsize
     plan = make_plan(source, arch, chosen, max_memory, resident_set() if max_memory is not None else 0, reserve, row_bytes if row else 0)
@@ -206,6 +206,13 @@ def head_groups(arch: Architecture, source: Source, numerics: str, tp: int) -> t
         ranks = [slots[r * each : (r + 1) * each] for r in range(degree)]
         found.append([(sorted({h for h in rank if h is not None}), each * arch.head_dim) for rank in ranks])
     return found[0], found[1]
+
+
+def _load_kernels() -> None:
+    """All that the engine calls, before its memory is counted."""
+    for name in kernels.STORY:
+        kernels.load(name)
+    codec_kernels.load("decode_f32")
 
 
 def _layers(arch: Architecture, layers: tuple[int, int] | None) -> range:

@@ -43,9 +43,11 @@ class Linear:
         return table.Table(table.make_jobs(self.parts))
 
     def __call__(self, x_TK: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """y = x @ W.T, float32 [T, K] -> float32 [T, N]."""
+        """y = x @ W.T, float32 [T, K] -> float32 [T, N]. `out` can have any strides and any real type."""
         x_TK = np.ascontiguousarray(x_TK, np.float32)
         _require_width(x_TK, self.shape[1])
+        if out is not None and out.shape != (len(x_TK), self.shape[0]):
+            raise WeighbridgeError("width", f"the result is {[len(x_TK), self.shape[0]]}, the place for it {list(out.shape)}", "matrix")
         given, out = out, np.empty((len(x_TK), self.shape[0]), np.float32) if out is None or not _dense_rows(out) else out
         if len(x_TK) > FEW:
             panels.multiply(self.parts, x_TK, out, self.reads)
@@ -211,7 +213,7 @@ def _require_width(x: np.ndarray, width: int) -> None:
 
 
 def _dense_rows(out: np.ndarray) -> bool:
-    return out.dtype == np.float32 and out.strides[1] == 4 and out.strides[0] % 4 == 0
+    return out.dtype == np.float32 and out.strides[1] == 4 and out.strides[0] % 4 == 0 and out.flags.writeable
 
 
 def _require_rows(ids: np.ndarray, rows: int) -> None:

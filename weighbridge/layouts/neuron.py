@@ -8,7 +8,7 @@ are the file names that every version of the loader takes (docs/neuron.md, "The 
 from __future__ import annotations
 
 from weighbridge.encoding.scheme import Encoding, plain
-from weighbridge.errors import Problem
+from weighbridge.errors import Problem, Refused
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Placement, Stored, join, stack, whole
 from weighbridge.models.inventory import Inventory
@@ -17,10 +17,12 @@ from weighbridge.runtimes import neuron as reader
 SCALE_SUFFIX = ".scale"
 PEAK = 240.0  # Neuron's E4M3 ends there; above it the bytes mean infinity and NaN
 EXPERTS = "block_sparse_moe.expert_mlps.mlp_op"
+FAMILY = "minimax_m2"
 
 
 def stored(inventory: Inventory, options: Options) -> list[Stored]:
-    """The file stage: one file per layer, and one for embedding, final norm and head."""
+    """The file stage: one file per layer, and one for embedding, final norm and head. Refuses every family but MiniMax-M2."""
+    refuse_other_families(inventory)
     rest = "model-rest.safetensors"
     out = [
         Stored("embed_tokens", ".weight", SCALE_SUFFIX, rest, whole(inventory["embed"]), None),
@@ -36,7 +38,9 @@ def stored(inventory: Inventory, options: Options) -> list[Stored]:
 
 def requires(inventory: Inventory, options: Options) -> list[Problem]:
     """Widths that NxD can hold (R25), the scale rule that must be named, and degrees that its rules allow."""
-    problems = []
+    problems = _other_family(inventory)
+    if problems:
+        return problems
     rows, columns = options.block
     for key, name, block in (("inter", "intermediate_size", rows), ("hidden", "hidden_size", columns),
                              ("hidden", "hidden_size", rows), ("inter", "intermediate_size", columns)):
@@ -49,6 +53,20 @@ def requires(inventory: Inventory, options: Options) -> list[Problem]:
         problems.append(Problem("reciprocal", "scale = 1/weight_scale_inv makes the weights about 1e8 times too large: weight_scale_inv is a "
                                 "multiplier, as .scale is", "--scale-rule reciprocal", "leave --scale-rule away; to see the damage, add --allow reciprocal"))
     return problems or _degrees(inventory, options)
+
+
+def _other_family(inventory: Inventory) -> list[Problem]:
+    if inventory.model_type == FAMILY:
+        return []
+    return [Problem("family", f"model_type is {inventory.model_type!r:.80}; what NxD Inference loads is known for {FAMILY} alone", "config.json: model_type",
+                    "convert to hf-fp8 or hf-bf16")]
+
+
+def refuse_other_families(inventory: Inventory) -> None:
+    """Before names are touched: no other family has a file stage here."""
+    problems = _other_family(inventory)
+    if problems:
+        raise Refused(problems)
 
 
 def _degrees(inventory: Inventory, options: Options) -> list[Problem]:

@@ -33,7 +33,8 @@ def requires(inventory: Inventory, options: Options) -> list[Problem]:
 
 
 def stored(inventory: Inventory, options: Options) -> list[Stored]:
-    """All tensors of all ranks."""
+    """All tensors of all ranks. Refuses every family but MiniMax-M2."""
+    neuron.refuse_other_families(inventory)
     parallel = neuron.parallelism(inventory, options)[0]
     cutter = _Cutter(inventory, options, parallel)
     return [tensor for rank in range(parallel.tp) for tensor in cutter.rank(rank)]

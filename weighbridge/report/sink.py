@@ -65,6 +65,16 @@ def put(body: str) -> None:
     stream.flush()
 
 
+def stream(text: str) -> None:
+    """A part of the document that appears while it is made: to stdout at once."""
+    out = getattr(sys.stdout, "buffer", None)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write(text.encode("utf-8", "backslashreplace"))
+    sys.stdout.flush()
+
+
 def talk(line: str) -> None:
     """A line for the person who waits: stderr, never in the document's way."""
     try:

@@ -23,11 +23,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weighbridge.check.case import Case
+from weighbridge.check.claim_find import fitting_block
 from weighbridge.check.finding import Finding, Fix, Where
 from weighbridge.check.modules import Module
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at
-from weighbridge.check.scale_grids import apart, bytes_in_u8, judged
+from weighbridge.check.scale_grids import apart, bytes_in_u8, fits_other_block, judged
 
 RULE = Rule("WB408", "scale-shape", "error")
 
@@ -35,10 +36,11 @@ RULE = Rule("WB408", "scale-shape", "error")
 def find(case: Case) -> Iterator[Finding]:
     if not (case.claims.blocks or case.claims.groups):
         return  # what is missing then is the claim
+    other = fitting_block(case) if any(key[0] == "scale-shape" for key in case.survey.odd) else None
     wrong: dict[str, list[Module]] = {}
     parted: list[Module] = []
     for module in case.modules.all:
-        if not module.kind.problem or module.scale is None or not module.quantized or bytes_in_u8(case, module):
+        if not module.kind.problem or module.scale is None or not module.quantized or bytes_in_u8(case, module) or fits_other_block(case, module, other):
             continue
         if apart(case, module):
             parted.append(module)

@@ -25,6 +25,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at, stored
+from weighbridge.check.scale_names import fp4_expert
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB415", "expert-scale-renamed", "error", ("sglang",), {"sglang": "sglang#33541"})
@@ -33,7 +34,7 @@ RULE = Rule("WB415", "expert-scale-renamed", "error", ("sglang",), {"sglang": "s
 def find(case: Case, target: Target) -> Iterator[Finding]:
     if case.checkpoint.model_type == "deepseek_v4" or not any(suffix == ".scale" for _, suffix, _ in stored(case)):
         return
-    found = [m for m in case.modules.all if m.scale_suffix == ".scale" and m.weight.dtype in ("U8", "I8", "F4") and m.role.startswith("experts.") and m.expert >= 0]
+    found = [m for m in case.modules.all if fp4_expert(m)]
     if found:
         yield RULE.finding("The scales of single FP4 experts are lost by a renaming", at(m.path + ".scale" for m in found),
                            evidence=f"{len(found):,} experts' scales are called .scale, which the name map rewrites",

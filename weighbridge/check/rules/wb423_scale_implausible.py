@@ -2,7 +2,7 @@
 
 ## What it does
 Multiplies the median scale of a matrix with the largest code, and compares the result with what the fan-in allows (a few times 1/sqrt(K)). Where the
-reciprocal of the scale fits and the scale does not, it says so.
+reciprocal of the scale fits and the scale does not, it says so. Scales that leave nothing of the weights are told, too.
 
 ## Why it matters
 `weight_scale_inv` is a multiplier, whatever its name says. A port that took it for a divisor stores 1 / weight_scale_inv, and its weights are about
@@ -37,9 +37,15 @@ def find(case: Case) -> Iterator[Finding]:
         return
     found = implausible(case)
     for inverse in (True, False):
-        group = [one for one in found if one.inverse is inverse]
+        group = [one for one in found if one.inverse is inverse and one.scale > 1]
         if group:
             yield _finding(case, group, inverse)
+    small = [one for one in found if one.scale < 1]
+    if small:
+        first = small[0]
+        yield RULE.finding("Scales give weights far smaller than a layer can have", at(name for one in small for name in one.names),
+                           evidence=f"median scale {first.scale:.3g}: weights of at most {first.weight:.3g}, where the fan-in allows about {first.usual:.2g}",
+                           consequence="no error: the layer gives zeros", fix="quantize these weights again from the source", severity="warning")
 
 
 def _finding(case: Case, group: list[Implausible], inverse: bool) -> Finding:

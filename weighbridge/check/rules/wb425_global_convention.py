@@ -19,7 +19,7 @@ modular/modular#6699; ggml-org/llama.cpp#21095; compressed-tensors 0.20.0 quanti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
@@ -28,6 +28,11 @@ from weighbridge.check.scale_forms import at, form
 
 RULE = Rule("WB425", "global-convention", "error")
 MULTIPLIER, DIVISOR = "weight_scale_2", "weight_global_scale"
+CONVENTIONS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    (MULTIPLIER, lambda value: value > 1, "a multiplier amax / 2688, below 1"),
+    (DIVISOR, lambda value: value < 1, "a divisor 2688 / amax, above 1"),
+    ("input_global_scale", lambda value: value < 0.05, "a divisor 2688 / amax; below 0.05 activations would exceed 50,000"),
+)
 
 
 def find(case: Case) -> Iterator[Finding]:
@@ -40,19 +45,19 @@ def find(case: Case) -> Iterator[Finding]:
                            evidence=f"{case.claims.method or form(case).algorithm} has {right}; the files have {len(names):,} {foreign}",
                            consequence="KeyError, or no error: the second scale stays at whatever was in memory",
                            fix=Fix(f"store 1 / value under the name {right}", right))
-    for name, wrong, text in ((MULTIPLIER, lambda value: value > 1, "a multiplier amax / 2688, below 1"), (DIVISOR, lambda value: value < 1, "a divisor 2688 / amax, above 1")):
+    for name, wrong, text in CONVENTIONS:
         yield from _by_value(case, name, wrong, text)
 
 
-def _by_value(case: Case, leaf: str, wrong: object, text: str) -> Iterator[Finding]:
+def _by_value(case: Case, leaf: str, wrong: Callable[[float], bool], text: str) -> Iterator[Finding]:
     import numpy as np
 
     scales = case.scales
-    places = [place for place in scales.places_of("global") if scales.sources[place].name.endswith("." + leaf) and scales.finite[place] and scales.least[place] > 0]
+    places = [place for place in scales.places_of("input" if leaf.startswith("input") else "global") if scales.sources[place].name.endswith("." + leaf) and scales.finite[place] and scales.least[place] > 0]
     if not places:
         return
     middle = float(np.median(scales.largest[places]))
-    if callable(wrong) and wrong(middle) and middle != 1:
+    if wrong(middle) and middle != 1:
         yield RULE.finding(f"{leaf} holds the reciprocal", at(scales.sources[p].name for p in places),
                            evidence=f"median {middle:.4g} of {len(places):,}; {leaf} is {text}",
                            consequence=f"no error: weights {max(middle, 1 / middle) ** 2:.1g} times off", fix=Fix("store 1 / value", None))
