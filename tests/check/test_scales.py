@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from collections.abc import Callable
@@ -102,7 +103,7 @@ def test_a_large_tensor_is_read_in_pieces(bad: float, tmp_path: Path, monkeypatc
     values[77] = bad
     found = one_scale(tmp_path, "F32", floats(values))
     assert found.count[0] == 100
-    assert (found.nan[0], found.infinite[0], found.zero[0], found.negative[0]) == (bad != bad, bad == float("inf"), bad == 0, bad < 0)
+    assert (found.nan[0], found.infinite[0], found.zero[0], found.negative[0]) == (math.isnan(bad), bad == float("inf"), bad == 0, bad < 0)
 
 
 def test_empty_tensors_and_none(tmp_path: Path) -> None:

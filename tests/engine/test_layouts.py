@@ -15,6 +15,11 @@ PROMPT = [1, 300, 17, 4, 950, 12, 77, 8]
 IDS = np.random.default_rng(3).integers(0, 2048, 300)
 
 
+def middle_gap(a: np.ndarray, b: np.ndarray) -> float:
+    """The gap of the middle row: of 300 random tokens a few choose another expert after any rounding."""
+    return float(np.median([gap(x, y) for x, y in zip(a, b, strict=True)]))
+
+
 @pytest.fixture(scope="module")
 def published():
     model = engine(DEMO)
@@ -42,7 +47,7 @@ def test_shards_put_together_give_the_same(published, tmp_path, tp, moe_tp):
     model = engine(tmp_path / "out")
     assert model.source.layout == "neuron-shards" and len(model.source.checkpoint.ranks) == tp
     assert greedy(model, PROMPT, 64) == published[0]
-    assert gap(all_logits(model, IDS), published[1]) < 0.02
+    assert middle_gap(all_logits(model, IDS), published[1]) < 0.003
 
 
 def test_shards_differ_from_the_files_by_the_router_alone(tmp_path):
@@ -64,7 +69,7 @@ def test_bf16_files_round_once(published, tmp_path):
     wb.open(DEMO).convert(tmp_path / "out", "hf-bf16")
     model = engine(tmp_path / "out")
     assert model.source.layout == "hf-bf16"
-    assert 1e-6 < gap(all_logits(model, IDS), published[1]) < 0.01
+    assert 1e-6 < middle_gap(all_logits(model, IDS), published[1]) < 0.003
 
 
 def test_a_wrong_scale_shows(published, tmp_path):

@@ -41,7 +41,7 @@ def gpt_oss(quantized: bool, claim: bool = True) -> Write:
             if quantized:
                 tensors[path + "_blocks"], tensors[path + "_scales"] = ("U8", (4, rows, 18, 16)), ("U8", (4, rows, 18))
             else:
-                tensors[path] = ("BF16", (4, 576, rows) if name == "gate_up_proj" else (4, 576, rows))
+                tensors[path] = ("BF16", (4, 576, rows))
     config: Config = {"architectures": ["SomeOssForCausalLM"], "model_type": "some_oss", "hidden_size": 576, "num_hidden_layers": 2, "num_attention_heads": 8,
                       "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 576, "num_local_experts": 4, "num_experts_per_tok": 2, "vocab_size": 1024,
                       "max_position_embeddings": 4096, "tie_word_embeddings": False}

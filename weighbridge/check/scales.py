@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.checkpoint.store import Store
@@ -36,14 +35,20 @@ SMALL = 64  # bytes: single values are always read
 MISSING = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A scale tensor to be read. `part` is weight, global, input or kv; `key` its name without the layer's number."""
+class Source(NamedTuple):
+    """A scale tensor to be read: `size` bytes from `start`. `part` is weight, global, input or kv; `key` its name without the layer's number.
 
+    Sources sort by their place in the files.
+    """
+
+    file: str
+    start: int
+    size: int
+    dtype: str
     name: str
-    tensor: Tensor
     part: str
     key: str
+    tensor: Tensor
 
 
 class Scales:
@@ -107,11 +112,11 @@ def read_scales(case: Case) -> Scales:
     near = all(store.path(file) is not None for file in case.checkpoint.headers)
     if not near or case.scale_bytes == "sample":
         chosen, mode = _sample(found, SAMPLE), "sample"
-    elif sum(source.tensor.nbytes for source in found) > LIMIT:
+    elif sum(source.size for source in found) > LIMIT:
         chosen, mode = _within(found), "sample"
     else:
         chosen, mode = found, "all"
-    chosen = sorted(chosen, key=lambda source: (source.tensor.file, source.tensor.start))
+    chosen = sorted(chosen)
     scales = Scales(mode, len(found), chosen)
     for first, last in _chunks(chosen):
         _read_chunk(store, scales, first, last)
@@ -128,8 +133,9 @@ def sources(case: Case) -> Iterator[Source]:
         exponents = part == "weight" and key.suffix in EXPONENTS
         for stored in key.names:
             tensor = tensors[stored]
-            if tensor.dtype in DTYPES and tensor.nbytes and (tensor.dtype != "U8" or exponents):
-                yield Source(stored, tensor, part, name)
+            begin, end = tensor.data_offsets
+            if tensor.dtype in DTYPES and end > begin and (tensor.dtype != "U8" or exponents):
+                yield Source(tensor.file, tensor.start, end - begin, tensor.dtype, stored, part, name, tensor)
 
 
 def _part(name: str, key: Key) -> str:
@@ -162,26 +168,26 @@ def _within(found: list[Source]) -> list[Source]:
     for source in found:
         groups.setdefault(source.key, []).append(source)
     order = sorted(groups.values(), key=lambda group: zlib.crc32(group[0].key.encode()))
-    chosen: dict[str, Source] = {source.name: source for source in found if source.tensor.nbytes <= SMALL}
-    left = LIMIT - sum(source.tensor.nbytes for source in chosen.values())
+    chosen: dict[str, Source] = {source.name: source for source in found if source.size <= SMALL}
+    left = LIMIT - sum(source.size for source in chosen.values())
     for pick in (0.0, 1.0, 0.5, 0.25, 0.75):
         for group in order:
             one = group[int(pick * (len(group) - 1))]
-            if one.name not in chosen and one.tensor.nbytes <= left:
+            if one.name not in chosen and one.size <= left:
                 chosen[one.name] = one
-                left -= one.tensor.nbytes
+                left -= one.size
     return list(chosen.values())
 
 
 def _chunks(chosen: list[Source]) -> Iterator[tuple[int, int]]:
     """(first, last) places of runs of one file and one dtype, at most CHUNK bytes each (or one tensor)."""
-    first, size = 0, 0
-    for place, source in enumerate(chosen):
-        before = chosen[first]
-        nbytes = source.tensor.nbytes
-        if place > first and (size + nbytes > CHUNK or source.tensor.file != before.tensor.file or source.tensor.dtype != before.tensor.dtype):
+    first = size = 0
+    file = dtype = ""
+    for place, (own, _, nbytes, kind, *_) in enumerate(chosen):
+        if place > first and (size + nbytes > CHUNK or own != file or kind != dtype):
             yield first, place
             first, size = place, 0
+        file, dtype = own, kind
         size += nbytes
     if chosen:
         yield first, len(chosen)
@@ -192,14 +198,14 @@ def _read_chunk(store: Store, scales: Scales, first: int, last: int) -> None:
 
     group = scales.sources[first:last]
     bounds = np.zeros(len(group) + 1, np.int64)
-    np.cumsum([source.tensor.nbytes for source in group], out=bounds[1:])
+    np.cumsum([source.size for source in group], out=bounds[1:])
     if bounds[-1] > CHUNK:
         _read_large(store, scales, first)
         return
     buffer = np.empty(int(bounds[-1]), np.uint8)
     if not _fill(store, group, bounds.tolist(), buffer):
         return
-    dtype = group[0].tensor.dtype
+    dtype = group[0].dtype
     values = _decode(buffer, dtype)
     _summarize(scales, first, values, bounds // buffer_item(dtype))
 
@@ -210,13 +216,13 @@ def _read_large(store: Store, scales: Scales, place: int) -> None:
 
     source = scales.sources[place]
     part = Scales("all", 1, [source])
-    for start in range(0, source.tensor.nbytes, CHUNK):
-        size = min(CHUNK, source.tensor.nbytes - start)
-        piece = Tensor(source.tensor.dtype, (), (0, size), source.name, source.tensor.file, source.tensor.start + start)
+    for start in range(0, source.size, CHUNK):
+        size = min(CHUNK, source.size - start)
+        piece = source._replace(start=source.start + start, size=size)
         buffer = np.empty(size, np.uint8)
-        if not _fill(store, [Source(source.name, piece, source.part, source.key)], [0, size], buffer):
+        if not _fill(store, [piece], [0, size], buffer):
             return
-        values = _decode(buffer, source.tensor.dtype)
+        values = _decode(buffer, source.dtype)
         _summarize(part, 0, values, np.array([0, len(values)]))
         old = scales.count[place] > 0
         scales.least[place] = np.minimum(scales.least[place], part.least[0]) if old else part.least[0]
@@ -229,7 +235,7 @@ def _read_large(store: Store, scales: Scales, place: int) -> None:
 
 def _fill(store: Store, group: list[Source], bounds: list[int], buffer: np.ndarray) -> bool:
     """Read a run of tensors into `buffer`, neighbours in one go. False where the file has become shorter than its header says."""
-    file = group[0].tensor.file
+    file = group[0].file
     path = store.path(file)
     view = memoryview(buffer)
     try:
@@ -263,11 +269,13 @@ def _pread(handle: int, view: memoryview, start: int) -> bool:
 
 def _runs(group: list[Source], bounds: list[int]) -> Iterator[tuple[int, int, int]]:
     """(place in the file, from, to in the buffer) of tensors that lie side by side."""
-    begin = 0
-    for place in range(1, len(group) + 1):
-        if place == len(group) or group[place].tensor.start != group[place - 1].tensor.start + group[place - 1].tensor.nbytes:
-            yield group[begin].tensor.start, bounds[begin], bounds[place]
+    begin, due = 0, group[0].start
+    for place, (_, start, nbytes, *_) in enumerate(group):
+        if start != due:
+            yield group[begin].start, bounds[begin], bounds[place]
             begin = place
+        due = start + nbytes
+    yield group[begin].start, bounds[begin], bounds[-1]
 
 
 def buffer_item(dtype: str) -> int:

@@ -195,7 +195,7 @@ def _vllm(names: Naming, unit: Unit, draft: bool) -> bool | None:
     if unit.leaf in ("shared_expert_gate", "weights_proj", "eh_proj"):
         return False
     if role == "lm_head" or "shared_head" in unit.path:
-        return True if family == "modelopt" and not names.target.before("0.12") else False
+        return family == "modelopt" and not names.target.before("0.12")
     if role == "router":
         if names.model_type in VLLM_ROUTERS and family in ("compressed-tensors", "quark"):
             return True

@@ -12,7 +12,7 @@ from weighbridge.check.finding import Edit, Fix, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.skip_build import Built
 from weighbridge.check.skiplist import Unwritable, skip_list
-from weighbridge.check.views import View
+from weighbridge.check.views import View, spelled
 from weighbridge.errors import WeighbridgeError
 from weighbridge.runtimes import skip
 
@@ -39,30 +39,37 @@ def right_list(case: Case, view: View) -> Fix:
 
 
 def _right_list(case: Case, view: View) -> Fix:
+    names, claim = view.naming, view.claim
+    assert names is not None and claim is not None
     split = {path: not b.coded for b in view.built if b.candidate and not (b.coded and b.plain) for path in b.asked}
-    good = [] if view.target.runtime == "neuron" else _good_entries(view, split)
-    covered = {path for entry in good for path in view.hits(entry)} | _by_default(view)
+    # Entries under another key may stay too: they are the publisher's, only not read.
+    given = [] if view.target.runtime == "neuron" else [*view.entries, *(entry for entries in view.unread.values() for entry in entries)]
+    good, covered = _good_entries(view, given, split)
+    covered |= _by_default(view)
     open_split = {path: skipped for path, skipped in split.items() if not skipped or path not in covered}
-    names = view.naming
-    assert names is not None
-    from weighbridge.check.views import _spelled
-
     try:
-        value = good + skip_list(view.reader, open_split, lambda entry: _spelled(entry, names, view.reader))
+        value = good + skip_list(view.reader, open_split, lambda entry: spelled(entry, names, view.reader))
     except Unwritable as error:
         return Fix(f"no list can be right: {error}; make the two agree in the files")
     except WeighbridgeError as error:
         return Fix(f"write the list by hand: {error}")
-    own = view.target.runtime == "neuron" and not case.checkpoint.neuron_config
-    given = view.target.runtime == "neuron" and "modules_to_not_convert" in case.settings.neuron
-    assert view.claim is not None
-    edits = () if own or given or not view.file else (Edit(view.file, (*view.claim.path, view.key), value),)
+    fixed = view.target.runtime == "neuron" and ("modules_to_not_convert" in case.settings.neuron or not case.checkpoint.neuron_config)
+    edits = () if fixed or not view.file else tuple(Edit(view.file, (*claim.path, key), value) for key in (view.key, *view.unread) if key != "dynamic")
     return Fix(f"write {view.where} as this list; {view.target.runtime} matches {skip.RULES[view.reader].way}", value, edits)
 
 
-def _good_entries(view: View, split: dict[str, bool]) -> list[str]:
-    """Entries that may stay, since other readers of the same file need them: they name no quantized module and the reader can take them."""
-    return [entry for entry in view.entries if entry.strip() and not view.failure(entry) and all(split.get(path, True) for path in view.hits(entry))]
+def _good_entries(view: View, entries: list[str], split: dict[str, bool]) -> tuple[list[str], set[str]]:
+    """Entries that may stay, since other readers of the same file need them, and what they name: no quantized module, and nothing that fails."""
+    assert view.naming is not None
+    texts = {entry: spelled(entry, view.naming, view.reader) for entry in dict.fromkeys(entries) if entry.strip()}
+    found = skip.resolve(dict.fromkeys(text for each in texts.values() for text in each), split, view.reader)
+    good, covered = [], set()
+    for entry, each in texts.items():
+        hit = {path for text in each for path in found.matched.get(text, ())}
+        if all(split[path] for path in hit) and not any(text in found.failing for text in each):
+            good.append(entry)
+            covered |= hit
+    return good, covered
 
 
 def _by_default(view: View) -> set[str]:

@@ -66,7 +66,7 @@ def _variants(entry: str) -> Iterator[str]:
         for old, new in (pair, pair[::-1]):
             for quote in (str, re.escape):
                 a, b = quote(old), quote(new)
-                if a.startswith(".") or a.startswith("\\."):
+                if a.startswith((".", "\\.")):
                     if a in body:
                         yield mark + lead + body.replace(a, b, 1)
                 elif body.startswith(a) if a else not body.startswith((".", "*", "\\")):

@@ -90,7 +90,7 @@ def view(case: Case, target: Target) -> View:
     found.naming = names = naming(case, target, claim, found.reader)
     found.built = build(case, names, units(case))
     found.defaults = default_entries(case, names, given=bool(key) and key in claim.lists)
-    found.spelled = {entry: _spelled(entry, names, found.reader) for entry in entries}
+    found.spelled = {entry: spelled(entry, names, found.reader) for entry in entries}
     if not found.reader:
         return found
     asked = dict.fromkeys(path for b in found.built for path in b.asked)
@@ -131,7 +131,8 @@ def _reader(target: Target, claim: Stated | None) -> str:
     return "sglang-before-23467" if reader == "sglang" and target.before(SGLANG_SEGMENTS) else reader
 
 
-def _spelled(entry: str, names: Naming, reader: str) -> tuple[str, ...]:
+def spelled(entry: str, names: Naming, reader: str) -> tuple[str, ...]:
+    """What the reader compares in the place of an entry of the config."""
     runtime = names.target.runtime
     if runtime == "transformers" and names.claim.family in ("fp8", "mxfp8"):
         return (transformers.renamed(entry, names.model_type),)

@@ -14,7 +14,7 @@ import numpy as np
 from weighbridge.convert.run import thread_count
 from weighbridge.encoding import codec
 from weighbridge.engine import kernels
-from weighbridge.engine.kernels.jobs import TASKS
+from weighbridge.engine.kernels.jobs import SCRATCH, TASKS
 
 LIMIT = {"e4m3fn": 2 * 0x7F, "e4m3": 2 * 0x78}  # twice the first code that is not a plain number
 
@@ -34,7 +34,17 @@ def work(jobs: np.ndarray, reads: str) -> None:
     multiply, values = kernels.load("multiply"), _values(reads)
     counter = np.zeros(1, np.int64)
     arguments = jobs.ctypes.data, len(jobs), counter.ctypes.data, values, LIMIT[reads]
-    together(lambda _: multiply(*arguments), range(min(threads(), int(jobs[:, TASKS].sum()))))
+    together(lambda _: multiply(*arguments, _scratch()), range(min(threads(), int(jobs[:, TASKS].sum()))))
+
+
+_own = threading.local()
+
+
+def _scratch() -> int:
+    """Address of the memory that this thread works in."""
+    if not hasattr(_own, "memory"):
+        _own.memory = np.empty(SCRATCH, np.uint8)
+    return _own.memory.ctypes.data
 
 
 def together(function: Callable[[Any], object], items: Iterable[Any]) -> None:

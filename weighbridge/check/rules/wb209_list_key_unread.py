@@ -24,7 +24,7 @@ from collections.abc import Iterator
 
 from weighbridge.check import skip_find
 from weighbridge.check.case import Case
-from weighbridge.check.finding import Edit, Finding, Fix, Where
+from weighbridge.check.finding import Finding, Fix, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
@@ -41,10 +41,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         return
     key, entries = next(iter(view.unread.items()))
     fix = skip_find.right_list(case, view)
-    kept = [entry for entry in entries if fix.value is not None and entry not in fix.value]
-    yield RULE.finding(f"{target.runtime} does not read {key} for {view.claim.method}", Where(view.file, module=folded(b.path for b in open_), key=view.claim.key(key),
-                                                                                        count=len(open_)),
+    yield RULE.finding(f"{target.runtime} does not read {key} for {view.claim.method}",
+                       Where(view.file, module=folded(b.path for b in open_), key=view.claim.key(key), count=len(open_)),
                        evidence=f"{len(entries):,} entries in {key}, it reads {view.key}; {len(open_):,} plain modules are not listed there",
-                       consequence=skip_find.plain_but_built(case, view, open_),
-                       fix=Fix(f"write the list as {view.key}" + (f"; {len(kept):,} entries of {key} are not needed there" if kept else ""), fix.value,
-                               tuple(Edit(e.file, (*view.claim.path, view.key), e.value) for e in fix.edits)), runtime=target.runtime)
+                       consequence=skip_find.plain_but_built(case, view, open_), fix=Fix(f"write the list as {view.key} too", fix.value, fix.edits),
+                       runtime=target.runtime)

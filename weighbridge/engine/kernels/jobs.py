@@ -27,6 +27,7 @@ LONGEST = 2048  # rows of one task
 F8_STEP = 128  # codes that the vector kernel takes at once
 MOST = 8  # vectors of one job
 WIDEST = 1 << 17  # columns for which it keeps a factor per step
+SCRATCH = 4 * MOST * LONGEST + 4 * WIDEST // F8_STEP + 32  # bytes that a thread needs: sums, factors, and a little
 LOWEST, HIGHEST = 2.0**-40, 2.0**60  # between them a scale keeps all values and sums clear of the ends of float32
 
 load_i64 = loader(types.int64, ir.IntType(64))

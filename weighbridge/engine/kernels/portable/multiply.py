@@ -14,7 +14,7 @@ from ..jobs import (BC, BF16, BR, C0, CODES, F8, JOBS, KIND, LD, POWERS, R0, SCA
                     claim, field, seek, usual)
 from .prepare import TWO_60
 
-SIGNATURE = "void(int64, int64, int64, int64, int64)"
+SIGNATURE = "void(int64, int64, int64, int64, int64, int64)"
 # The order within a sum is the compiler's to choose; it is the same for all rows and all threads.
 summing = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"reassoc", "contract"})
 
@@ -173,8 +173,7 @@ def piece(jobs, job, lo, hi, first, values, limit, sums):
 
 
 @kernel(SIGNATURE)
-def multiply(jobs, count, counter, values, limit):
-    sums = np.empty(LONGEST, np.float32)
+def multiply(jobs, count, counter, values, limit, sums):
     band, before = 0, 0
     while True:
         task = claim(counter)
@@ -184,5 +183,4 @@ def multiply(jobs, count, counter, values, limit):
         lo = (task - before) * field(jobs, band, STEP)
         hi = min(field(jobs, band, R), lo + field(jobs, band, STEP))
         for job in range(band, band + field(jobs, band, JOBS)):
-            piece(jobs, job, lo, hi, job == band, values, limit, sums.ctypes.data)
-    sums[0] = 0  # numba frees an array after its last mention
+            piece(jobs, job, lo, hi, job == band, values, limit, sums)

@@ -178,18 +178,17 @@ def turned_group(jobs, job, lo, hi, j, x, sums, memory):
 
 
 @inner
-def undeal(sums, lo, hi, r0, high):
-    """Bring the sums that `turn_step` made into their order."""
-    swap = np.empty(32, np.float32)
+def undeal(sums, lo, hi, r0, high, swap):
+    """Bring the sums that `turn_step` made into their order. `swap` is room for 32."""
     i = lo
     while i < hi:
         stop = min(hi, ((r0 + i) // high + 1) * high - r0)
         while i + TURN_STEP <= stop:
             for start in range(i - lo, i - lo + TURN_STEP, 32):
                 for k in range(32):
-                    swap[k] = load_f32(sums, start + k % 4 * 8 + k // 4)
+                    store_f32(swap, k, load_f32(sums, start + k % 4 * 8 + k // 4))
                 for k in range(32):
-                    store_f32(sums, start + k, swap[k])
+                    store_f32(sums, start + k, load_f32(swap, k))
             i += TURN_STEP
         i = stop
 
@@ -207,7 +206,7 @@ def turned_f8(jobs, job, lo, hi, limit, sums, memory):
     if largest_seen(seen) >= limit:
         return False
     for t in range(vectors):
-        undeal(sums + 4 * t * LONGEST, lo, hi, field(jobs, job, R0), field(jobs, job, BR))
+        undeal(sums + 4 * t * LONGEST, lo, hi, field(jobs, job, R0), field(jobs, job, BR), memory)
         if not strip_f8(jobs, job, lo, hi, whole, n, x + 4 * t * x_ld, limit, sums + 4 * t * LONGEST):
             return False
     return True
@@ -234,9 +233,8 @@ def piece(jobs, job, lo, hi, first, values, limit, sums, memory):
 
 
 @kernel(SIGNATURE)
-def multiply(jobs, count, counter, values, limit):
-    sums, memory = np.empty(MOST * LONGEST, np.float32), np.empty(FACTORS + 32, np.uint8)
-    band, before = 0, 0
+def multiply(jobs, count, counter, values, limit, sums):
+    memory, band, before = sums + 4 * MOST * LONGEST, 0, 0
     while True:
         task = claim(counter)
         band, before = seek(jobs, count, band, before, task)
@@ -245,5 +243,4 @@ def multiply(jobs, count, counter, values, limit):
         lo = (task - before) * field(jobs, band, STEP)
         hi = min(field(jobs, band, R), lo + field(jobs, band, STEP))
         for job in range(band, band + field(jobs, band, JOBS)):
-            piece(jobs, job, lo, hi, job == band, values, limit, sums.ctypes.data, memory.ctypes.data)
-    sums[0], memory[0] = 0, 0  # numba frees an array after its last mention
+            piece(jobs, job, lo, hi, job == band, values, limit, sums, memory)

@@ -1,0 +1,58 @@
+"""`weighbridge run` as a user meets it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import weighbridge as wb
+from weighbridge.cli import main
+
+DEMO = Path(wb.__file__).parent / "demo" / "checkpoint"
+KEYS = {"text", "prompt_tokens", "tokens", "tokens_per_second", "bytes_per_token", "peak_memory_bytes"}
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: object, src: Path = DEMO) -> tuple[int, str, str]:
+    code = main([str(word) for word in ("run", src, *words)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_stdout_is_the_text_and_stderr_the_talk(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "-p", "In the beginning", "--max-tokens", 12, "--temperature", 0)
+    assert code == 0 and out.strip() and "tokens/s" in err and "of weights per token" in err
+    assert json.loads(run(capsys, "-p", "In the beginning", "--max-tokens", 12, "--temperature", 0, "--format", "json")[1])["text"] == out.rstrip("\n")
+
+
+def test_the_document_has_the_keys_of_the_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(run(capsys, "-p", "And", "--max-tokens", 5, "--format", "json", "--seed", 1)[1])
+    assert told["schema"] == "weighbridge.run/1" and KEYS <= told.keys() and len(told["tokens"]) == 5 and told["prompt_tokens"] == 1
+    assert told["bytes_per_token"] > 4_000_000 and told["tokens_per_second"] > 0
+
+
+def test_the_prompt_may_come_from_stdin(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("In the beginning"))
+    assert run(capsys, "--max-tokens", 12, "--temperature", 0)[1] == run(capsys, "-p", "In the beginning", "--max-tokens", 12, "--temperature", 0)[1]
+
+
+def test_a_chat_keeps_its_history(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("The LORD is my shepherd.\nWho art thou?\n"))
+    code, out, err = run(capsys, "--chat", "--max-tokens", 8, "--seed", 1)
+    counts = [int(line.split()[1]) for line in err.splitlines() if line.startswith("prompt ")]
+    assert code == 0 and len(counts) == 2 and counts[1] > counts[0] + 8
+
+
+def test_a_score_has_nats_and_bits(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text((DEMO / "heldout.txt").read_text(encoding="utf-8")[:3000], encoding="utf-8")
+    told = json.loads(run(capsys, "--score", text, "--format", "json")[1])
+    assert 3.0 < told["nats_per_token"] < 4.0 and 1.2 < told["bits_per_byte"] < 1.8 and told["scored_tokens"] > 600
+
+
+def test_pieces_and_captures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(capsys, "-p", "And", "--max-tokens", 2, "--layers", "0:2")[0] == 0
+    assert run(capsys, "-p", "And he", "--max-tokens", 2, "--capture", tmp_path / "c")[0] == 0 and (tmp_path / "c" / "capture.json").is_file()
+    assert run(capsys, "-p", "And he", "--max-tokens", 2, "--numerics", "neuron", "--temperature", 0)[0] in (0, 2)
