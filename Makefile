@@ -21,7 +21,7 @@ help:
 # editable: a changed source file needs no new one.
 $(VENV)/.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet -e .
+	$(VENV)/bin/python -m pip install --quiet -e '.[run]'
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp

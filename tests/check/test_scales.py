@@ -224,3 +224,16 @@ def test_a_hostile_claim_ends_in_findings(claim: object, make: Callable[[], tupl
 
 def test_plausible_values_differ_between_experts() -> None:
     assert plausible("a", "F32", (2, 2)) != plausible("b", "F32", (2, 2))
+
+
+def test_the_sample_does_not_hang_on_hashes(tmp_path: Path) -> None:
+    """Keys are kept in sets elsewhere; what is read must be the same in every run."""
+    import subprocess
+    import sys
+
+    folder = written(lambda: m2(layers=3))(tmp_path / "a")
+    code = ("import sys; from weighbridge.check.case import Case; from weighbridge.checkpoint.source import open_checkpoint; "
+            "print([s.name for s in Case(open_checkpoint(sys.argv[1]), scale_bytes='sample').scales.sources])")
+    said = [subprocess.run([sys.executable, "-c", code, str(folder)], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
+            for seed in ("1", "2")]
+    assert said[0] == said[1]

@@ -96,3 +96,8 @@ def test_hostile_claims_end_in_words(tmp_path_factory: pytest.TempPathFactory, c
     case = Case(open_checkpoint(folder, lenient=True), targets([",".join(RUNTIMES)]), scale_bytes="none")
     for finding in findings(case, select=["WB2", "WB3"]):
         assert finding.title and finding.severity in ("error", "warning", "note")
+
+
+def test_modelopts_own_form_within_config_json(tmp_path: Path) -> None:
+    claim, = claims(tmp_path, {"quantization_config": {"quant_method": "modelopt", "quantization": MODELOPT["quantization"]}})
+    assert (claim.algo, claim.group, claim.lists) == ("NVFP4", 16, {"exclude_modules": ("lm_head",)})

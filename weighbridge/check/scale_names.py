@@ -33,8 +33,7 @@ def _misspelt(case: Case) -> dict[str, str]:
     bare: dict[str, list[str]] = {}
     for name, _ in odd(case, "weight-without-scale"):
         bare.setdefault(module_of(name), []).append(name)
-    # Where the usual scale is there too, a second spelling is as odd.
-    if not bare and not any("scale" in key.rpartition(".")[2] and value.what == "weight" for key, value in case.survey.keys.items()):
+    if not bare:
         return {}
     found: dict[str, str] = {}
     for name in case.checkpoint.tensors:

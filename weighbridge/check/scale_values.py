@@ -81,15 +81,10 @@ def implausible(case: Case) -> list[Implausible]:
 
 def ones(scales: Scales, part: str) -> tuple[list[str], int]:
     """(scale tensors of matrices all of whose scales are exactly 1, how many tensors of that part were read)."""
-    names: list[str] = []
-    total = 0
-    for (own, _), places in scales.by_key.items():
-        if own != part:
-            continue
-        total += len(places)
-        if all(scales.finite[p] and scales.least[p] == 1 and scales.largest[p] == 1 for p in places):
-            names += [scales.sources[p].name for p in places]
-    return names, total
+    total, one = len(scales.places_of(part)), scales.finite & (scales.least == 1) & (scales.largest == 1)
+    if not total or not one.any():
+        return [], total
+    return [scales.sources[p].name for (own, _), places in scales.by_key.items() if own == part and one[places].all() for p in places], total
 
 
 def vanishing(case: Case) -> tuple[list[str], str]:

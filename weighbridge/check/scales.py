@@ -87,8 +87,15 @@ class Scales:
             found.setdefault((source.part, source.key), []).append(place)
         return found
 
+    @cached_property
+    def _by_part(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for place, source in enumerate(self.sources):
+            found.setdefault(source.part, []).append(place)
+        return found
+
     def places_of(self, part: str) -> list[int]:
-        return [place for place, source in enumerate(self.sources) if source.part == part]
+        return self._by_part.get(part, [])
 
     def value(self, name: str) -> float | None:
         """The one value of a tensor that holds one (or equal ones), or None."""
@@ -107,7 +114,7 @@ def read_scales(case: Case) -> Scales:
     """Read as `case.scale_bytes` says: all, a sample (always for a store elsewhere), or none."""
     if case.scale_bytes == "none":
         return Scales("none", 0, [])
-    found = list(sources(case))
+    found = sorted(sources(case))
     store = case.checkpoint.store
     near = all(store.path(file) is not None for file in case.checkpoint.headers)
     if not near or case.scale_bytes == "sample":
@@ -116,7 +123,7 @@ def read_scales(case: Case) -> Scales:
         chosen, mode = _within(found), "sample"
     else:
         chosen, mode = found, "all"
-    chosen = sorted(chosen)
+    chosen = chosen if chosen is found else sorted(chosen)
     scales = Scales(mode, len(found), chosen)
     for first, last in _chunks(chosen):
         _read_chunk(store, scales, first, last)
@@ -124,7 +131,7 @@ def read_scales(case: Case) -> Scales:
 
 
 def sources(case: Case) -> Iterator[Source]:
-    """Every scale tensor that holds values, in the order of the headers' keys."""
+    """Every scale tensor that holds values, in no order."""
     tensors = case.checkpoint.tensors
     for name, key in case.survey.keys.items():
         part = _part(name, key)

@@ -146,6 +146,7 @@ def _metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, str, tuple[str, ...
 
 
 def _stated(place: str, file: str, path: tuple[str, ...], claim: dict[str, Any]) -> Stated:
+    claim = {**claim, **_dict(claim.get("quantization"))} if place != "neuron" else claim  # ModelOpt's form within config.json
     lists, bad = _lists(claim)
     schemes = tuple(_schemes(claim))
     producer = _text(_dict(claim.get("producer")).get("name")).lower()

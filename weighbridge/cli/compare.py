@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from weighbridge.cli import common
 from weighbridge.errors import Usage, WeighbridgeError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def compare(
     tokens
         Greedy steps after each prompt, to find the first token that differs.
     layers
-        Run only layers A to B - 1, as A,B; or only the first N, as N. Default: all.
+        Run only layers A to B - 1, as A:B; or only the first N, as N. Default: all.
     tp
         Tensor parallel degree that neuron numerics imitate. 0 takes the one of neuron_config.json.
     max_memory
@@ -86,7 +87,7 @@ def compare(
     from weighbridge.report.progress import Progress
 
     _require(tokens, tolerance)
-    settings = {"tp": tp, "layers": _layers(layers), "max_memory": _bytes(max_memory)}
+    settings = {"tp": tp, "layers": common.layers(layers), "max_memory": common.size(max_memory, "--max-memory")}
     sides, checkpoints = [], []
     for path, numerics in ((a, a_numerics), (b, b_numerics)):
         side, checkpoint = _side(path, names, numerics, settings)
@@ -113,32 +114,6 @@ def _require(tokens: int, tolerance: float | None) -> None:
         raise Usage(f"{tokens} is no number of greedy steps", "--tokens", "give 0 to 65,536")
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise Usage(f"{tolerance} is no relative error", "--tolerance", "give a positive number, such as 0.05")
-
-
-def _layers(text: str | None) -> tuple[int, int] | None:
-    """`2,4` as (2, 4), `4` as (0, 4)."""
-    if text is None:
-        return None
-    parts = text.replace(":", ",").split(",")
-    if len(parts) > 2 or not all(part.strip().isascii() and part.strip().isdigit() and len(part) < 6 for part in parts):
-        raise Usage(f"{text[:40]!r} is no range of layers", "--layers", "write --layers 4 for the first four, --layers 2,4 for layers 2 and 3")
-    return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (0, int(parts[0]))
-
-
-def _bytes(text: str | None) -> int | None:
-    """`16GB`, `512MB`, `8GiB` or a plain number of bytes."""
-    if text is None:
-        return None
-    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
-    number = text.strip().rstrip("BbGgKkMmIi")
-    unit = text.strip()[len(number) :].lower()
-    try:
-        size = int(float(number) * units[unit])
-    except (ValueError, KeyError, OverflowError) as error:
-        raise Usage(f"{text!r} is no size", "--max-memory", "write 16GB, 512MB or a number of bytes") from error
-    if size <= 0:
-        raise Usage(f"{text!r} is no size", "--max-memory", "write 16GB, 512MB or a number of bytes")
-    return size
 
 
 def _side(path: str, names: Path | None, numerics: str, settings: dict[str, Any]) -> tuple[Side, Checkpoint | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import weighbridge
@@ -11,11 +12,14 @@ import weighbridge
 CHECKPOINT = Path(weighbridge.__file__).parent / "demo" / "checkpoint"
 SOURCE = "DEMO"  # a link to the checkpoint in the package
 TENSOR = "layers.0.self_attn.q_proj"
+PROMPT = "And it came to pass"
 EXPERT = "layers.0.block_sparse_moe.experts.0.w1"
 
 
 def demo(*, keep: Path | None = None) -> int:
-    """All of it on a small trained MiniMax-M2: inspect, convert, verify, trace, and what the wrong scales do.
+    """All of it on a small trained MiniMax-M2: inspect, check, convert, verify, trace, run, compare, and what the wrong scales do.
+
+    Text needs `pip install 'weighbridge[run]'`; without it the walk ends before the first words.
 
     Parameters
     ----------
@@ -46,8 +50,11 @@ def _walk() -> int:
     src = SOURCE
     steps: list[tuple[str, list[str], int]] = [
         ("What is in it?", ["inspect", src], 0),
+        ("Would AWS Neuron's loader take it as it is? (exit 1: no)", ["check", src, "--runtime", "neuron", "--select", "WB3,WB7"], 1),
+        ("Would vLLM, cut eight ways? Its refusal, before the load.", ["check", src, "--runtime", "vllm", "--tp", "8", "--select", "WB5"], 1),
         ("What would the conversion for AWS Neuron cost?", ["convert", src, "--to", "neuron", "--dry-run"], 0),
         ("Convert, in the form that has been reported to run on a device.", ["convert", src, "neuron", "--to", "neuron"], 0),
+        ("Would the loader take that?", ["check", "neuron", "--runtime", "neuron", "--select", "WB3,WB7", "--fail-on", "warning"], 0),
         ("The same weights? Attention was requantized, experts were not.", ["verify", src, "neuron"], 0),
         ("Convert without requantizing anything.", ["convert", src, "neuron-exact", "--to", "neuron", "--attention", "exact"], 0),
         ("The same weights?", ["verify", src, "neuron-exact"], 0),
@@ -63,6 +70,13 @@ def _walk() -> int:
          ["convert", src, "reciprocal", "--to", "neuron", "--scale-rule", "reciprocal", "--allow", "reciprocal"], 0),
         ("", ["verify", src, "reciprocal"], 3),
     ]
+    if find_spec("tokenizers") is not None:
+        steps += [
+            ("Does it talk? From the FP8 bytes.", ["run", src, "-p", PROMPT, "--max-tokens", "40", "--temperature", "0"], 0),
+            ("The same words from the exact conversion.", ["run", "neuron-exact", "-p", PROMPT, "--max-tokens", "40", "--temperature", "0"], 0),
+            ("Where do two runs part? Not here: the exact conversion.", ["compare", src, "neuron-exact", "--prompt", PROMPT], 0),
+            ("And with the reciprocal (exit 3).", ["compare", src, "reciprocal", "--prompt", PROMPT], 3),
+        ]
     from weighbridge.cli import main
     from weighbridge.report import sink
 

@@ -40,6 +40,7 @@ class Side(Protocol):
     numerics: str
     vocab: int | None
     source: Any  # what `bind` gave, or None
+    digest: str  # of the checkpoint, or empty
     score: str | None  # of the router: "sigmoid" or "softmax", where it is known
 
     def begin(self, number: int, capacity: int) -> Feed:
@@ -57,6 +58,7 @@ class EngineSide:
 
     def __post_init__(self) -> None:
         self.label, self.layout, self.vocab = self.source.checkpoint.label, self.source.layout, int(self.engine.vocab)
+        self.digest = self.source.checkpoint.digest
         routing = self.engine.architecture.routing
         self.score = routing.score if routing else None
 
@@ -73,7 +75,7 @@ class CaptureSide:
     source: Any = None
 
     def __post_init__(self) -> None:
-        self.label, self.numerics = self.capture.label, self.capture.numerics
+        self.label, self.numerics, self.digest = self.capture.label, self.capture.numerics, self.capture.source.get("digest", "")
         self.layout, self.score = self.capture.source.get("layout", "capture"), self.capture.source.get("score")
         self.vocab = self.capture.arrays["logits"].shape[1] if "logits" in self.capture.arrays else None
 

@@ -37,12 +37,14 @@ def tolerance(a: Any, b: Any, given: float | None) -> Tolerance:
     """`given`, or what the two sides say of themselves: equal values, or values that were rounded on the way."""
     lossy = _lossy(a, b)
     relative, kl = (EQUAL, EQUAL_KL) if not lossy else (ROUNDED, ROUNDED_KL)
-    why = lossy or "both sides hold the same values but for codes below 2^-5 that halving rounds"
+    why = lossy or "both sides hold the same values, but for codes below 2^-5 if halving rounded them"
     return Tolerance(relative, kl, why) if given is None else Tolerance(given, kl, "the relative error is the caller's; " + why)
 
 
 def _lossy(a: Any, b: Any) -> str:
     """Why the values of the two sides may differ, or an empty text."""
+    if a.digest and a.digest == b.digest and a.numerics == b.numerics:
+        return ""
     if a.source is None or b.source is None:
         return "one side was recorded: its device may compute in BF16"
     if a.numerics != b.numerics:
@@ -170,7 +172,7 @@ def _fault(meter: Meter, limit: Tolerance, a: Any, b: Any) -> list[str]:
         says.append("B is zero there: a weight was left at zero, or its scale is.")
     elif ratio is not None and not 1 / 30 < ratio < 30:
         says += _by_scale(meter, ratio, stage, a, b)
-    elif ratio is not None and cosine is not None and cosine > 0.98 and abs(ratio - 1) > limit.relative / 2:
+    elif ratio is not None and cosine is not None and cosine > 0.98 and abs(ratio - 1) > max(0.02, limit.relative / 2):
         says.append(f"B is A times {ratio:.4g}, in the same direction (cosine {cosine:.4f}): a factor is lost or applied twice: 2 and 0.5 are halved codes without "
                     "doubled scales or the reverse, 1.867 and 0.536 are 448/240, other numbers a routing or residual factor.")
     else:
@@ -184,7 +186,7 @@ def _by_direction(stage: str) -> str:
                 "another rope_theta, or lost q/k norms. verify A B names the tensor.",
         "experts": "The norm is about the same, the direction is another one: gate and up exchanged, experts in another order, scales of other blocks, or a "
                    "transposed matrix. verify A B names the tensor.",
-        "router": "The router's weight is another one, or was rounded to BF16.",
+        "router": "The router's weight is another one, or was rounded to BF16 (about 0.003).",
         "embed": "The embedding is another one, or the tokens are.",
         "logits": "lm_head is another one, or its rows are in another order.",
         "norm": "The last norm's weight is another one.",

@@ -79,18 +79,18 @@ class Engine:
         return session
 
     def _give(self, need: int, capacity: int) -> None:
-        """Take `need` bytes for keys and values out of the room for experts, or give them back."""
-        plan = self.plan
+        """Take `need` bytes for keys and values, from the room for experts if they pass what was kept for them; or give them back."""
+        plan, store = self.plan, self._store
         if plan.limit is None:
             return
-        left = plan.limit - plan.base_bytes - plan.working_bytes - plan.resident_bytes - self._taken - need
-        least = self.architecture.routing.top_k * self._store.slot_bytes if self._store else 0  # type: ignore[union-attr]
-        if capacity and left < least:
-            raise Refused([Problem("memory", f"keys and values of {capacity:,} positions are {need:,} bytes; the limit of {plan.limit:,} leaves {left + need - least:,}",
-                                   "--max-memory", f"at most {max(0, (left + need - least) * capacity // need):,} positions fit")])
+        least = self.architecture.routing.top_k * store.slot_bytes if store else 0  # type: ignore[union-attr]
+        room = plan.limit - plan.base_bytes - plan.working_bytes - plan.resident_bytes - least - self._taken
+        if capacity and need > room:
+            raise Refused([Problem("memory", f"keys and values of {capacity:,} positions are {need:,} bytes; the limit of {plan.limit:,} leaves {room:,}",
+                                   "--max-memory", f"at most {max(0, room * capacity // need):,} positions fit")])
         self._taken += need
-        if self._store:
-            self._store.resize(left)
+        if store:
+            store.resize(plan.cache_bytes - max(0, self._taken - plan.reserved_bytes))
 
 
 class Session:
@@ -166,9 +166,9 @@ def load(source: Source, *, max_memory: int | None = None, numerics: str = "plai
         reader = Reader(source)
     weights = Weights(source, reader, reads=reads, rounded=rounded)
     decoder = _decoder(weights, arch, chosen, groups, store, plan, row_bytes if row else 0)
-    engine = Engine(source, arch, plan, decoder, reader, store)
-    engine._give(0, 0)
-    return engine
+    if store:
+        store.resize(plan.cache_bytes)
+    return Engine(source, arch, plan, decoder, reader, store)
 
 
 def _decoder(weights: Weights, arch: Architecture, chosen: range, groups: tuple[Groups, Groups], store: Store | None, plan: MemoryPlan, row: int) -> Decoder:

@@ -30,7 +30,7 @@ class LayerPlan:
 class MemoryPlan:
     """`streamed_bytes` is 0 where everything stays in memory; else experts of that many bytes are read when they are chosen.
 
-    `cache_bytes` is the room for experts, `base_bytes` what the process held before, `working_bytes` what a block of tokens
+    `cache_bytes` is the room for experts, `reserved_bytes` that for keys and values, `base_bytes` what the process held before, `working_bytes` what a block of tokens
     needs beside weights, keys and values. `floor_bytes_per_token` must come from the disk for each token if every
     expert is chosen equally often; a model with habits needs less.
     """
@@ -38,6 +38,7 @@ class MemoryPlan:
     limit: int | None
     base_bytes: int
     working_bytes: int
+    reserved_bytes: int
     resident_bytes: int
     streamed_bytes: int
     cache_bytes: int
@@ -66,7 +67,7 @@ def make_plan(source: Source, arch: Architecture, layers: range, limit: int | No
     working = working_bytes(arch)
     kept = resident if arch.tied else resident + embedding
     if limit is None or base + working + reserve + kept + experts <= limit:
-        return MemoryPlan(limit, base, working, kept + experts, 0, 0, active, 0, rows)
+        return MemoryPlan(limit, base, working, reserve, kept + experts, 0, 0, active, 0, rows)
     kept = resident if row_bytes else kept
     room = limit - base - working - reserve - kept
     largest = max((row.active_bytes - row.resident_bytes for row in rows), default=0)
@@ -76,7 +77,7 @@ def make_plan(source: Source, arch: Architecture, layers: range, limit: int | No
                                f"experts of one token {largest:,}, keys and values {reserve:,}, room to work {working:,}", "--max-memory",
                                f"allow {need:,} bytes" + ("" if experts else "; this model has no experts that could be read when they are needed"))])
     floor = int(sum(row.active_bytes - row.resident_bytes for row in rows) * max(0.0, 1 - room / experts))
-    return MemoryPlan(limit, base, working, kept, experts, room, active, floor + row_bytes, rows)
+    return MemoryPlan(limit, base, working, reserve, kept, experts, room, active, floor + row_bytes, rows)
 
 
 def _always(source: Source) -> dict[int, list[str]]:

@@ -41,7 +41,8 @@ class Meter:
             return
         difference = y - x
         self.values += len(x)
-        self.aa, self.bb, self.ab, self.dd = self.aa + x @ x, self.bb + y @ y, self.ab + x @ y, self.dd + difference @ difference
+        self.aa, self.bb = self.aa + float(x @ x), self.bb + float(y @ y)
+        self.ab, self.dd = self.ab + float(x @ y), self.dd + float(difference @ difference)
         np.abs(difference, out=difference)
         self.d += float(difference.sum())
         self.most = max(self.most, float(difference.max()))

@@ -29,8 +29,19 @@ from weighbridge.check.rule import Rule
 RULE = Rule("WB204", "scheme-refuted", "error")
 
 
+# What a claim of the method cannot do without, and what readers say where it is missing.
+NEEDED = {"compressed-tensors": ("config_groups", "no layer finds a target: the load fails, or codes are taken for values"),
+          "modelopt": ("quant_algo", "ValueError: Missing 'quant_algo' in quantization config")}
+
+
 def find(case: Case) -> Iterator[Finding]:
     claim = claim_find.main_claim(case)
+    if claim is not None and case.survey.quantized:
+        key, said = NEEDED.get(claim.family, ("", ""))
+        if key and not claim.raw.get(key):
+            yield RULE.finding(f"The configuration claims {claim.method} and has no {key}", Where(claim.file, key=claim.key(key)),
+                               evidence=f"keys {', '.join(sorted(map(str, claim.raw))[:8])}; {case.survey.quantized:,} weights hold codes", consequence=said,
+                               fix="use the config.json that belongs to these files")
     expected = claim_find.expected_encodings(claim) if claim and not case.survey.neuron else frozenset()
     wrong = [s for s in claim_find.stored(case) if s.encoding not in expected] if expected else []
     if not wrong or claim is None:

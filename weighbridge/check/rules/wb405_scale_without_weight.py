@@ -29,7 +29,7 @@ RULE = Rule("WB405", "scale-without-weight", "warning")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    alone = odd(case, "scale-without-weight")
+    alone = sorted(odd(case, "scale-without-weight"))
     if alone:
         yield RULE.finding("Scales lie in the files without their weights", at(name for name, _ in alone), evidence=alone[0][1],
                            consequence=f"KeyError: '{alone[0][0].removeprefix('model.')}' in vLLM; other readers leave it out",

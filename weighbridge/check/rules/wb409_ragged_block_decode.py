@@ -34,6 +34,8 @@ CONVERT = "weighbridge convert SRC DST --to hf-bf16"
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
+    if not any(_ragged(pair.kind.block, heads) for key in case.survey.keys.values() for heads, pair in key.pairs.items() if pair.kind.block):
+        return
     refused: list[Module] = []
     silent: list[Module] = []
     for module in case.modules.all:
@@ -48,6 +50,12 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     for modules, title in ((silent, "A partial block is decoded with the wrong scale"), (refused, "A partial block cannot be decoded")):
         if modules:
             yield _finding(modules, title, modules is silent, "error" if sure else "warning")
+
+
+def _ragged(block: tuple[int, int] | None, heads: object) -> bool:
+    """Whether a pair of headers (dtype, shape, …) has rows or columns that are no multiple of its block."""
+    shape = heads[1] if isinstance(heads, tuple) else ()
+    return block is not None and len(shape) == 2 and bool(shape[0] % block[0] or shape[1] % block[1])
 
 
 def _finding(modules: list[Module], title: str, silent: bool, severity: str) -> Finding:

@@ -31,8 +31,7 @@ UNMAPPED = {"starcoder2": "", "minimax_m2": "0.18.1"}  # vLLM classes without th
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    single = [key for key in case.survey.keys if key.endswith(".kv_scale")]
-    if single:
+    if any(key.endswith(".kv_scale") for key in case.survey.keys):
         names = [name for name in case.checkpoint.tensors if name.endswith(".kv_scale")]
         old = target.runtime == "vllm"
         yield RULE.finding("One scale for keys and values has the old name kv_scale", at(names), evidence=f"{len(names):,} kv_scale, 0 k_scale and v_scale",
@@ -46,7 +45,7 @@ def _unmapped(case: Case, target: Target) -> Iterator[Finding]:
     since = UNMAPPED[case.checkpoint.model_type]
     if since and target.version and not target.before(since):
         return
-    names = [name for name in case.checkpoint.tensors if name.endswith((".k_scale", ".v_scale"))]
+    names = sorted(name for key, found in case.survey.keys.items() if key.endswith((".k_scale", ".v_scale")) for name in found.names)
     if names:
         shown = names[0].replace("k_proj.", "qkv_proj.").replace("v_proj.v_", "qkv_proj.v_")
         yield RULE.finding(f"vLLM's class for {case.checkpoint.model_type} does not take scales of the KV cache", at(names),

@@ -38,7 +38,7 @@ CONVENTIONS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 def find(case: Case) -> Iterator[Finding]:
     foreign = {"ct": MULTIPLIER, "modelopt": DIVISOR}.get(form(case).family, "")
     keys = [key for key in case.survey.keys.values() if key.what == "helper" and key.names]
-    names = [name for key in keys if foreign and key.names[0].endswith("." + foreign) for name in key.names]
+    names = sorted(name for key in keys if foreign and key.names[0].endswith("." + foreign) for name in key.names)
     if names:
         right = DIVISOR if foreign == MULTIPLIER else MULTIPLIER
         yield RULE.finding(f"Second scales are called {foreign}, which the claimed format does not have", at(names),
