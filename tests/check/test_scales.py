@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.failures.quantized import compressed_fp8, dense, modelopt_nvfp4, written
+from tests.failures.quantized import (
+    compressed_fp8,
+    compressed_int4,
+    compressed_nvfp4,
+    dense,
+    experts,
+    gptq,
+    modelopt_nvfp4,
+    shapes_of,
+    written,
+    zeros,
+)
+from tests.failures.rows_bc import same_globals
 from tests.failures.tools import Tensors, build, floats, llama, m2, plausible, qwen3_moe
 from weighbridge.check import scale_codes, scales
 from weighbridge.check.case import Case
@@ -20,7 +33,9 @@ from weighbridge.check.run import findings, targets
 from weighbridge.check.scale_codes import codes
 from weighbridge.check.scale_grids import apart
 from weighbridge.check.scales import Scales, read_scales, values_of
+from weighbridge.check.settings import Settings
 from weighbridge.checkpoint.source import open_checkpoint
+from weighbridge.testing import safetensors_writer
 from weighbridge.testing.replica import write_replica
 
 TYPES = ("F32", "BF16", "F16", "F8_E8M0", "F8_E4M3")
@@ -237,3 +252,52 @@ def test_the_sample_does_not_hang_on_hashes(tmp_path: Path) -> None:
     said = [subprocess.run([sys.executable, "-c", code, str(folder)], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
             for seed in ("1", "2")]
     assert said[0] == said[1]
+
+
+GOOD: dict[str, Callable[[Path], Path]] = {
+    "m2": written(m2), "llama": written(llama), "qwen3-moe": written(qwen3_moe), "channel": written(compressed_fp8(dense())),
+    "tensor": written(compressed_fp8(dense(), "tensor", True)), "block": written(compressed_fp8(experts(), "block")),
+    "nvfp4": written(modelopt_nvfp4(experts()), same_globals), "nvfp4-weights": written(modelopt_nvfp4(dense(), False), same_globals),
+    "nvfp4-compressed": written(compressed_nvfp4(experts()), same_globals), "int4": written(compressed_int4(experts()), shapes_of),
+    "int4-asymmetric": written(compressed_int4(dense(), False, True), shapes_of), "gptq": written(gptq(dense()), zeros(0x77)),
+    "gptq-8": written(gptq(dense(), bits=8), zeros(0x7F)),
+}
+
+
+@pytest.mark.parametrize("runtime", ["vllm", "sglang", "transformers", "tensorrt-llm", "llama.cpp"])
+@pytest.mark.parametrize("name", GOOD)
+def test_sound_formats_raise_no_alarm(name: str, runtime: str, tmp_path: Path) -> None:
+    found = findings(case_of(GOOD[name](tmp_path / "a"), runtimes=runtime), ["WB4", "WB6"])
+    assert not [(f.code, f.title, f.evidence) for f in found if f.severity != "note"]
+
+
+LEAVES = ("weight", "weight_scale_inv", "weight_scale", "scale", "weight_scale_2", "weight_global_scale", "input_scale", "k_scale", "kv_scale", "weight_packed",
+          "weight_shape", "weight_zero_point", "qweight", "qzeros", "scales", "scale_weight", "gate_up_proj", "gate_up_proj_scale_inv", "gate_up_proj_blocks",
+          "gate_up_proj_scales")
+PATHS = ("model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.k_proj", "model.layers.0.mlp.experts.0.w1", "model.layers.0.mlp.experts.1.w1",
+         "model.layers.0.mlp.experts", "lm_head", "model.layers.0.self_attn.qkv_proj", "x", "model.layers.0.self_attn.indexer.wk", "layers.0.mlp.expert_mlps.mlp_op")
+KINDS = ("F8_E4M3", "U8", "I8", "I32", "BF16", "F32", "F16", "F8_E8M0", "F8_E5M2", "I64", "F64")
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_shapes_and_bytes_end_in_findings(seed: int, tmp_path: Path) -> None:
+    """Names, dtypes, shapes (empty ones and scalars among them), claims and bytes at random: never an error of ours."""
+    pick = random.Random(seed)
+    tensors: Tensors = {}
+    for _ in range(pick.randint(1, 14)):
+        shape = tuple(pick.choice((0, 1, 2, 3, 8, 16, 128)) for _ in range(pick.choice((0, 1, 1, 2, 2, 2, 3, 4))))
+        tensors[f"{pick.choice(PATHS)}.{pick.choice(LEAVES)}"] = (pick.choice(KINDS), shape)
+    group = {"weights": {"strategy": "block", "symmetric": pick.choice((True, False, None))}, "input_activations": pick.choice((None, {"dynamic": False}, {"dynamic": "local"}))}
+    claim = {"quant_method": pick.choice(("fp8", "compressed-tensors", "modelopt", "gptq", "awq", "mxfp4", 3)), "weight_block_size": pick.choice(([128, 128], [1, 32], [0, 0], "x")),
+             "format": pick.choice(("pack-quantized", "nvfp4-pack-quantized", 4)), "bits": pick.choice((4, 8, 2, "4")), "group_size": pick.choice((128, 16, -1)),
+             "scale_fmt": pick.choice(("ue8m0", 1)), "activation_scheme": pick.choice(("static", {})), "config_groups": pick.choice((None, {"g": group}))}
+    config = {"model_type": pick.choice(("llama", "starcoder2", 7)), "num_attention_heads": pick.choice((4, "a")), "num_key_value_heads": pick.choice((2, 1 << 23)),
+              "quantization_config": claim}
+    start, positions, size = safetensors_writer.place(tensors)
+    raw = bytearray(pick.randbytes(size))
+    raw[: len(start)] = start
+    assert all(position >= len(start) for position in positions.values())
+    (tmp_path / "model.safetensors").write_bytes(raw)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    case = Case(open_checkpoint(tmp_path, lenient=True), targets([ALL]), Settings(device=pick.choice(("", "mi300x", "b200", "cpu", "ascend"))))
+    assert all(finding.title and isinstance(finding.evidence, str) for finding in findings(case, ["WB4", "WB6"]))

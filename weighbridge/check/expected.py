@@ -40,7 +40,8 @@ def expected(case: Case) -> Expected:
         return Expected("nothing: files could not be read")
     names = case.checkpoint.tensors
     if case.checkpoint.ranks or any(".mlp_op." in name for name in names):
-        return _by_layout(case)
+        known = case.inventory is not None and case.inventory.model_type == "minimax_m2"
+        return _by_layout(case) if known else _by_siblings(case)
     if case.inventory is None:
         return _by_siblings(case)
     return _by_inventory(case)

@@ -16,8 +16,8 @@ from weighbridge.errors import Usage, WeighbridgeError
 FILES = ("config.json", "neuron_config.json", "hf_quant_config.json", "generation_config.json", "model.safetensors.index.json")
 
 
-def mended(checkpoint: Checkpoint, found: Iterable[Finding]) -> dict[str, dict[str, Any]]:
-    """{file: its new content} of all edits of the findings. Raises Usage where two findings want different values at one place."""
+def mended(checkpoint: Checkpoint, found: Iterable[Finding], neuron: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """{file: its new content} of all edits of the findings; `neuron` are the settings that the user gave for a neuron_config.json. Raises Usage where two findings want different values at one place."""
     wanted: dict[tuple[str, tuple[str, ...]], tuple[Edit, Finding]] = {}
     for finding in found:
         for edit in finding.fix.edits:
@@ -30,7 +30,8 @@ def mended(checkpoint: Checkpoint, found: Iterable[Finding]) -> dict[str, dict[s
         if edit.file not in FILES:
             raise WeighbridgeError("internal", f"a rule edits {edit.file}", edit.file)
         if edit.file not in files:
-            files[edit.file] = copy.deepcopy(checkpoint.json(edit.file) or {})
+            own = neuron if edit.file == "neuron_config.json" and neuron else checkpoint.json(edit.file)
+            files[edit.file] = copy.deepcopy(own or {})
         _apply(files[edit.file], edit)
     return files
 

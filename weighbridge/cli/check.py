@@ -115,8 +115,8 @@ def _case(src: str, runtime: str | None, command: str | None, config: str | None
     from weighbridge.checkpoint.source import open_store
     from weighbridge.checkpoint.store import OverlayStore
 
-    asked = request(_words(runtime), command, _words(config), memory, given)
     store = open_store(src)
+    asked = request(_words(runtime), command, _words(config), memory, given, store.files())
     if asked.files:
         store = OverlayStore(store, asked.files)
     return Case(Checkpoint(store, lenient=True), asked.targets, asked.settings, scales)
@@ -142,7 +142,7 @@ def _mend(case: Case, found: list[Finding], folder: Path) -> None:
     from weighbridge.check import mend
     from weighbridge.report.sink import talk
 
-    files = mend.mended(case.checkpoint, found)
+    files = mend.mended(case.checkpoint, found, case.settings.neuron)
     if not files:
         talk("nothing to write: no finding is mended by a change of the configuration")
         return

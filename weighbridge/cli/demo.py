@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -81,7 +82,7 @@ def _walk() -> int:
     from weighbridge.report import sink
 
     for says, command, expected in steps:
-        shown = " ".join(command)
+        shown = shlex.join(command)
         sink.put(f"\n{says}\n$ weighbridge {shown}\n\n" if says else f"\n$ weighbridge {shown}\n\n")
         code = main(command)
         if code != expected:

@@ -153,7 +153,7 @@ def load(source: Source, *, max_memory: int | None = None, numerics: str = "plai
     groups = head_groups(arch, source, numerics, tp)
     reader: Reader = require_scales(source) if max_memory is None else _read_scales(source)
     row = Rows.can(source, fragments(source, "embed")) and not arch.tied
-    _load_kernels()
+    load_kernels()
     reserve = cache_bytes(len(chosen), arch.kv_heads, arch.head_dim, capacity or min(RESERVE, arch.context))
     row_bytes = arch.hidden * source.bound[fragments(source, "embed")[0].source].encoding.itemsize
     plan = make_plan(source, arch, chosen, max_memory, resident_set() if max_memory is not None else 0, reserve, row_bytes if row else 0)
@@ -208,7 +208,7 @@ def head_groups(arch: Architecture, source: Source, numerics: str, tp: int) -> t
     return found[0], found[1]
 
 
-def _load_kernels() -> None:
+def load_kernels() -> None:
     """All that the engine calls, before its memory is counted."""
     for name in kernels.STORY:
         kernels.load(name)

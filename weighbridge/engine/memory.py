@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from weighbridge.engine.attention import SCORES
 from weighbridge.engine.linear import LOT
 from weighbridge.engine.panels import PANEL
-from weighbridge.engine.weights import KINDS, expert_names, stored_bytes
+from weighbridge.engine.weights import KINDS, expert_names, slot_bytes, stored_bytes
 from weighbridge.errors import Problem, Refused
 from weighbridge.models.architecture import Architecture
 from weighbridge.plan.bind import Source
@@ -70,7 +70,8 @@ def make_plan(source: Source, arch: Architecture, layers: range, limit: int | No
         return MemoryPlan(limit, base, working, reserve, kept + experts, 0, 0, active, 0, rows)
     kept = resident if row_bytes else kept
     room = limit - base - working - reserve - kept
-    largest = max((row.active_bytes - row.resident_bytes for row in rows), default=0)
+    largest = max((arch.routing.top_k * slot_bytes(source, name) for row in rows if row.expert_bytes  # type: ignore[union-attr]
+                   for name in expert_names(source, row.layer)), default=0)
     if room < largest or not experts:
         need = base + working + reserve + kept + (largest if experts else experts)
         raise Refused([Problem("memory", f"{limit:,} bytes are allowed, at least {need:,} are needed: process {base:,}, weights that every token uses {kept:,}, "

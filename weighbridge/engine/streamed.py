@@ -16,10 +16,9 @@ from weighbridge.encoding.qtensor import QTensor
 from weighbridge.engine.linear import Experts, Linear
 from weighbridge.engine.positional import Positional
 from weighbridge.engine.team import threads, together
-from weighbridge.engine.weights import KINDS, Weights, expert_names, fragments
+from weighbridge.engine.weights import ALIGN, KINDS, Weights, expert_names, slot_bytes
 from weighbridge.plan.bind import Bound, Source
 
-ALIGN = 64
 READERS = 2  # reads under way for each thread
 Key = tuple[int, int]  # layer, expert
 Three = tuple[Linear, Linear, Linear]
@@ -31,7 +30,7 @@ class Store:
     def __init__(self, source: Source, reader: Positional, layers: list[int], *, reads: str, rounded: bool) -> None:
         self.source, self.reader, self.reads, self.rounded = source, reader, reads, rounded
         self.layers, self.slots = layers, 0
-        self.slot_bytes = max(_slot_bytes(source, name) for layer in layers for name in expert_names(source, layer))
+        self.slot_bytes = max(slot_bytes(source, name) for layer in layers for name in expert_names(source, layer))
         self.held: dict[Key, tuple[Three, mmap.mmap]] = {}
         self.uses: Counter[Key] = Counter()
         self.last: dict[Key, int] = {}
@@ -101,16 +100,6 @@ class _Slot(Positional):
         into = self.memory[self.end : self.end + size]
         self.end += -(-size // ALIGN) * ALIGN
         return self.reader.read(tensor, start, into)
-
-
-def _slot_bytes(source: Source, name: str) -> int:
-    total = 0
-    for number, _ in {(f.source, f.lead) for kind in KINDS for f in fragments(source, f"{name}.{kind}")}:
-        bound = source.bound[number]
-        for tensor in (bound.weight, bound.scale):
-            if tensor is not None:
-                total += -(-tensor.nbytes // bound.stored.placement.lead // ALIGN) * ALIGN
-    return total
 
 
 class StreamedExperts:

@@ -19,6 +19,7 @@ from weighbridge.plan.reader import Reader
 
 BF16 = plain("BF16")
 KINDS = ("gate", "up", "down")
+ALIGN = 64  # bytes; where matrices begin that lie one behind the other
 
 
 class Weights:
@@ -77,12 +78,21 @@ def expert_names(source: Source, layer: int) -> list[str]:
 
 def stored_bytes(source: Source, names: list[str]) -> int:
     """Bytes of the stored matrices, with their scales, that hold these weights; each matrix once."""
-    matrices = {(f.source, f.lead) for name in names for f in fragments(source, name)}
-    return sum(matrix_bytes(source, number) for number, _ in matrices)
+    return sum(sum(_sizes(source, number)) for number in _matrices(source, names))
 
 
-def matrix_bytes(source: Source, number: int) -> int:
-    """Bytes of one matrix of stored tensor `number` (a stack has several) and of its scales."""
+def slot_bytes(source: Source, expert: str) -> int:
+    """Memory for the three matrices of one expert, each of them and of their scales on a boundary of ALIGN bytes."""
+    numbers = _matrices(source, [f"{expert}.{kind}" for kind in KINDS])
+    return sum(-(-size // ALIGN) * ALIGN for number in numbers for size in _sizes(source, number))
+
+
+def _matrices(source: Source, names: list[str]) -> list[int]:
+    """For each stored matrix (a stack has several) that holds some of these weights, the number of its tensor."""
+    return [number for number, _ in {(f.source, f.lead) for name in names for f in fragments(source, name)}]
+
+
+def _sizes(source: Source, number: int) -> list[int]:
+    """Bytes of one matrix of stored tensor `number`, and of its scales."""
     bound = source.bound[number]
-    lead = bound.stored.placement.lead
-    return (bound.weight.nbytes + (bound.scale.nbytes if bound.scale is not None else 0)) // lead
+    return [tensor.nbytes // bound.stored.placement.lead for tensor in (bound.weight, bound.scale) if tensor is not None]

@@ -60,7 +60,8 @@ class _Plot:
 
     def grid(self) -> str:
         lines = []
-        for power in range(math.ceil(self.low), math.floor(self.high) + 1):
+        powers = range(math.ceil(self.low), math.floor(self.high) + 1)
+        for power in powers[:: max(1, -(-len(powers) // 10))]:
             y = self.y(10.0**power)
             lines.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
                          f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">1e{power}</text>')

@@ -30,7 +30,7 @@ from weighbridge.check.settings import Target
 
 RULE = Rule("WB426", "joined-scales-differ", "error", ("vllm", "sglang", "tensorrt-llm"),
             {"vllm": "vLLM main", "sglang": "sglang#27588", "tensorrt-llm": "TensorRT-LLM#14199"})
-TEXTS = {"vllm": "w1_weight_scale_2 must match w3_weight_scale_2. Accuracy may be affected.",
+TEXTS = {"vllm": "w1_weight_scale_2 must match w3_weight_scale_2. Accuracy may be affected. (a warning; experts take the scale of gate, dense layers the largest)",
          "sglang": "no error: the second part uses the scale of the first", "tensorrt-llm": "a warning; the largest is taken for all parts"}
 
 

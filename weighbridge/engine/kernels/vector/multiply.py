@@ -7,7 +7,7 @@ from weighbridge.encoding.kernels.memory import inner, kernel, load_f32, store_f
 from ..jobs import (BC, BF16, BR, C0, CODES, DEALT, F8, F8_STEP, JOBS, KIND, LD, LONGEST, MOST, R0, SCALE, SCALE_COL, SCALE_ROW, STEP, TURNED, WIDEST, X, X_LD, C, R, T,
                     careful_row, claim, field, seek, usual)
 from ..portable.multiply import (SIGNATURE, TWO_60, add, clear_sums, dot_bf16, dot_f8, dot_f32, finish_f8, largest, spread_f8, strip, strip_f8)
-from .steps import (GROUP, PLAIN_STEP, TURN_ROWS, TURN_STEP, bf16_row_1, bf16_row_2, bf16_row_4, clear_seen, f8_row_1, f8_row_2, f8_row_4,
+from .steps import (PLAIN_STEP, TURN_ROWS, TURN_STEP, bf16_row_1, bf16_row_2, bf16_row_4, clear_seen, f8_row_1, f8_row_2, f8_row_4,
                     f8_row_in_order, f32_row_1, f32_row_2, f32_row_4, largest_seen, store_eight, turn_step)
 
 FACTORS = 4 * WIDEST // F8_STEP  # bytes of a float32 for every step of a row; behind them 32 bytes for sums, or for codes seen
@@ -104,38 +104,30 @@ def row_f32(src, n, x, x_ld, group, sums):
 
 
 @inner
-def row(jobs, job, i, first, start, group, plain, values, limit, memory):
-    """Row i times `group` vectors from `start` on. `plain` tells whether the factors of the row are of use."""
-    factors, sums = memory, memory + FACTORS
-    kind, x_ld, n = field(jobs, job, KIND), field(jobs, job, X_LD), field(jobs, job, C)
-    x, dealt = field(jobs, job, X) + 4 * start * x_ld, field(jobs, job, DEALT)
-    src = field(jobs, job, CODES) + i * field(jobs, job, LD) * (1 if kind == F8 else 2 if kind == BF16 else 4)
-    if kind == BF16:
-        row_bf16(src, n, x, x_ld, group, sums)
-    elif kind != F8:
-        row_f32(src, n, x, x_ld, group, sums)
-    elif dealt == 0:
-        plain = uneven_row(jobs, job, i, x, factors, sums, limit)
-    elif plain:
-        plain = row_f8(src, n, x, dealt + 4 * start * x_ld, x_ld, group, factors, sums) < limit
-    for t in range(group):
-        total = load_f32(sums, t) if plain else np.float32(careful_row(jobs, job, i, x + 4 * t * x_ld, values))
-        add(jobs, job, start + t, i, total, first)
-
-
-@inner
 def rows(jobs, job, lo, hi, first, values, limit, memory):
-    """Rows lo to hi of a rectangle that is not turned."""
-    vectors, even = field(jobs, job, T), field(jobs, job, KIND) == F8 and field(jobs, job, DEALT) != 0
-    most = 1 if field(jobs, job, KIND) == F8 and not even else GROUP
-    made, plain = np.int64(-1), True
+    """Rows lo to hi of a rectangle that is not turned, up to four vectors at a time."""
+    factors, sums, kind = memory, memory + FACTORS, field(jobs, job, KIND)
+    n, x_ld, vectors, dealt = field(jobs, job, C), field(jobs, job, X_LD), field(jobs, job, T), field(jobs, job, DEALT)
+    uneven, size = kind == F8 and dealt == 0, 1 if kind == F8 else 2 if kind == BF16 else 4
+    made, usable, r0, high = np.int64(-1), True, field(jobs, job, R0), max(1, field(jobs, job, BR))
     for i in range(lo, hi):
-        if even and made != (field(jobs, job, R0) + i) // field(jobs, job, BR):
-            made, plain = (field(jobs, job, R0) + i) // field(jobs, job, BR), make_factors(jobs, job, i, memory)
-        t = 0
+        if kind == F8 and not uneven and made != (r0 + i) // high:
+            made, usable = (r0 + i) // high, make_factors(jobs, job, i, factors)
+        t, src = 0, field(jobs, job, CODES) + size * i * field(jobs, job, LD)
         while t < vectors:
-            group = min(most, 4 if vectors - t >= 4 else 2 if vectors - t >= 2 else 1)
-            row(jobs, job, i, first, t, group, plain, values, limit, memory)
+            group = 1 if uneven or vectors - t == 1 else 2 if vectors - t < 4 else 4
+            x, plain = field(jobs, job, X) + 4 * t * x_ld, usable
+            if kind == BF16:
+                row_bf16(src, n, x, x_ld, group, sums)
+            elif kind != F8:
+                row_f32(src, n, x, x_ld, group, sums)
+            elif uneven:
+                plain = uneven_row(jobs, job, i, x, factors, sums, limit)
+            elif usable:
+                plain = row_f8(src, n, x, dealt + 4 * t * x_ld, x_ld, group, factors, sums) < limit
+            for k in range(group):
+                total = load_f32(sums, k) if plain else np.float32(careful_row(jobs, job, i, x + 4 * k * x_ld, values))
+                add(jobs, job, t + k, i, total, first)
             t += group
 
 
@@ -213,23 +205,20 @@ def turned_f8(jobs, job, lo, hi, limit, sums, memory):
 
 
 @inner
-def piece(jobs, job, lo, hi, first, values, limit, sums, memory):
-    """Rows lo to hi of one job."""
-    vectors, x, x_ld = field(jobs, job, T), field(jobs, job, X), field(jobs, job, X_LD)
-    if field(jobs, job, TURNED):
-        for t in range(vectors):
-            clear_sums(sums + 4 * t * LONGEST, hi - lo)
-        plain = field(jobs, job, KIND) != F8 or turned_f8(jobs, job, lo, hi, limit, sums, memory)
-        for t in range(vectors):
-            own, vector = sums + 4 * t * LONGEST, x + 4 * t * x_ld
-            if field(jobs, job, KIND) == F8:
-                finish_f8(jobs, job, lo, hi, vector, plain, values, own)
-            else:
-                strip(jobs, job, lo, hi, vector, own)
-            for i in range(lo, hi):
-                add(jobs, job, t, i, load_f32(own, i - lo), first)
-    else:
-        rows(jobs, job, lo, hi, first, values, limit, memory)
+def turned_rows(jobs, job, lo, hi, first, values, limit, sums, memory):
+    """Rows lo to hi of a turned rectangle."""
+    vectors, x, x_ld, f8 = field(jobs, job, T), field(jobs, job, X), field(jobs, job, X_LD), field(jobs, job, KIND) == F8
+    for t in range(vectors):
+        clear_sums(sums + 4 * t * LONGEST, hi - lo)
+    plain = f8 and turned_f8(jobs, job, lo, hi, limit, sums, memory)
+    for t in range(vectors):
+        own, vector = sums + 4 * t * LONGEST, x + 4 * t * x_ld
+        if f8:
+            finish_f8(jobs, job, lo, hi, vector, plain, values, own)
+        else:
+            strip(jobs, job, lo, hi, vector, own)
+        for i in range(lo, hi):
+            add(jobs, job, t, i, load_f32(own, i - lo), first)
 
 
 @kernel(SIGNATURE)
@@ -243,4 +232,7 @@ def multiply(jobs, count, counter, values, limit, sums):
         lo = (task - before) * field(jobs, band, STEP)
         hi = min(field(jobs, band, R), lo + field(jobs, band, STEP))
         for job in range(band, band + field(jobs, band, JOBS)):
-            piece(jobs, job, lo, hi, job == band, values, limit, sums, memory)
+            if field(jobs, job, TURNED):
+                turned_rows(jobs, job, lo, hi, job == band, values, limit, sums, memory)
+            else:
+                rows(jobs, job, lo, hi, job == band, values, limit, memory)
