@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.failures import rows_bc, rows_dfghi
 from tests.failures.quantized import (
     compressed_fp8,
     compressed_int4,
@@ -26,9 +27,11 @@ from tests.failures.quantized import (
     zeros,
 )
 from tests.failures.rows_bc import same_globals
-from tests.failures.tools import Tensors, build, floats, llama, m2, plausible, qwen3_moe
+from tests.failures.tools import Row, Tensors, build, floats, llama, m2, plausible, qwen3_moe
 from weighbridge.check import scale_codes, scales
 from weighbridge.check.case import Case
+from weighbridge.check.finding import Finding
+from weighbridge.check.mend import mended
 from weighbridge.check.run import findings, targets
 from weighbridge.check.scale_codes import codes
 from weighbridge.check.scale_grids import apart
@@ -301,3 +304,20 @@ def test_any_shapes_and_bytes_end_in_findings(seed: int, tmp_path: Path) -> None
     (tmp_path / "config.json").write_text(json.dumps(config))
     case = Case(open_checkpoint(tmp_path, lenient=True), targets([ALL]), Settings(device=pick.choice(("", "mi300x", "b200", "cpu", "ascend"))))
     assert all(finding.title and isinstance(finding.evidence, str) for finding in findings(case, ["WB4", "WB6"]))
+
+
+@pytest.mark.parametrize("row", [row for row in (*rows_bc.ROWS, *rows_dfghi.ROWS) if row.code in ("WB404", "WB411", "WB427", "WB429", "WB412")], ids=lambda row: row.label)
+def test_after_the_edits_the_finding_is_gone(row: Row, tmp_path: Path) -> None:
+    """Where a change of the configuration mends it; the others say in words what to do with the files."""
+    folder = row.bad(tmp_path / "a")
+
+    def found() -> list[Finding]:
+        case = Case(open_checkpoint(folder, lenient=True), targets([row.runtimes] if row.runtimes else []), Settings(**row.settings))
+        return [f for f in findings(case) if f.severity != "note"]
+
+    mine = [f for f in found() if f.code == row.code]
+    assert mine and all(f.fix.text for f in mine)
+    if all(f.fix.edits for f in mine):
+        for file, content in mended(open_checkpoint(folder, lenient=True), mine).items():
+            (folder / file).write_text(json.dumps(content))
+        assert not found()

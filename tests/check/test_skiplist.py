@@ -10,7 +10,8 @@ from weighbridge.check.skiplist import Unwritable, _whole, skip_list
 from weighbridge.runtimes.skip import RULES, resolve
 
 READERS = [reader for reader in RULES if reader != "llama.cpp"]
-SEGMENTS = ["model", "layers", "0", "1", "10", "mlp", "experts", "gate", "gate_proj", "up_proj", "self_attn", "q_proj", "o_proj", "lm_head", "shared_expert_gate"]
+SEGMENTS = ["model", "layers", "0", "1", "10", "mlp", "experts", "gate", "gate_proj", "up_proj", "self_attn", "q_proj", "o_proj", "lm_head",
+            "shared_expert_gate"]
 
 paths = st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=6).map(".".join)
 odd_paths = st.text("aegt.*?[]()|+re:_01\\{}L", min_size=1, max_size=12)
@@ -18,7 +19,8 @@ splits = st.dictionaries(st.one_of(paths, paths, odd_paths), st.booleans(), max_
 
 
 def model(layers: int = 12, prefix: str = "model.") -> list[str]:
-    inside = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.experts", "mlp.gate", "mlp.shared_experts.gate_proj"]
+    inside = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.experts", "mlp.gate",
+              "mlp.shared_experts.gate_proj"]
     return [f"{prefix}layers.{n}.{name}" for n in range(layers) for name in inside] + ["lm_head"]
 
 

@@ -20,7 +20,8 @@ from weighbridge.checkpoint.source import open_checkpoint
 
 TENSORS, CONFIG = llama()
 BARE = {key: value for key, value in CONFIG.items() if key != "quantization_config"}
-MODELOPT = {"producer": {"name": "modelopt", "version": "0.33.0"}, "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8", "group_size": 16,
+MODELOPT = {"producer": {"name": "modelopt", "version": "0.33.0"}, "quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8",
+                                                                                    "group_size": 16,
                                                                                    "exclude_modules": ["lm_head"]}}
 
 
@@ -55,7 +56,8 @@ def test_claims_in_the_metadata_of_a_file(tmp_path: Path, metadata: dict, method
 def test_sizes_and_schemes_in_common_words(tmp_path: Path) -> None:
     fp8, modelopt = claims(tmp_path, {"quantization_config": BLOCK_FP8}, files={"hf_quant_config.json": MODELOPT})
     assert (fp8.method, fp8.block, fp8.activation, fp8.family) == ("fp8", (128, 128), "dynamic", "fp8")
-    assert (modelopt.method, modelopt.algo, modelopt.group, modelopt.kv, modelopt.lists) == ("modelopt", "NVFP4", 16, "FP8", {"exclude_modules": ("lm_head",)})
+    assert (modelopt.method, modelopt.algo, modelopt.group, modelopt.kv, modelopt.lists) == ("modelopt", "NVFP4", 16, "FP8",
+                                                                                             {"exclude_modules": ("lm_head",)})
 
 
 def test_a_method_is_worked_out_from_the_producer(tmp_path: Path) -> None:
@@ -80,13 +82,16 @@ def test_gptqs_dynamic_is_a_list_of_patterns(tmp_path: Path) -> None:
 
 json_values = st.recursive(st.one_of(st.none(), st.booleans(), st.integers(-2, 1 << 40), st.floats(allow_nan=False, allow_infinity=False),
                                      st.sampled_from(["", "lm_head", "*gate*", "re:(", "fp8", "static", "a" * 1200])),
-                           lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(["a", "weights", "targets", "name"]), inner, max_size=3)),
+                           lambda inner: st.one_of(st.lists(inner, max_size=3),
+                                                   st.dictionaries(st.sampled_from(["a", "weights", "targets", "name"]), inner, max_size=3)),
                            max_leaves=6)
-KEYS = [*LIST_KEYS, "quant_method", "weight_block_size", "activation_scheme", "scale_fmt", "config_groups", "dynamic", "kv_cache_scheme", "producer", "quant_algo",
+KEYS = [*LIST_KEYS, "quant_method", "weight_block_size", "activation_scheme", "scale_fmt", "config_groups", "dynamic", "kv_cache_scheme", "producer",
+        "quant_algo",
         "bits", "group_size", "quantized_layers", "format", "expert_dtype", "load_in_4bit"]
 
 
-@given(claim=st.dictionaries(st.sampled_from(KEYS), json_values, max_size=6), method=st.sampled_from(["fp8", "compressed-tensors", "awq", "gptq", "modelopt", None]))
+@given(claim=st.dictionaries(st.sampled_from(KEYS), json_values, max_size=6),
+       method=st.sampled_from(["fp8", "compressed-tensors", "awq", "gptq", "modelopt", None]))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_hostile_claims_end_in_words(tmp_path_factory: pytest.TempPathFactory, claim: dict, method: str | None) -> None:
     """Any type anywhere: the rules of both groups give findings or none, never a traceback."""

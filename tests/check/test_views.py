@@ -55,7 +55,8 @@ def test_m2_in_nxds_names(tmp_path: Path) -> None:
     seen = view(neuron("row", ["lm_head"])(tmp_path / "n"), "neuron")
     first = [b.path for b in seen.candidates if "layers.0." in b.path]
     assert sorted(first) == sorted([
-        "layers.0.self_attn.qkv_proj.q_proj", "layers.0.self_attn.qkv_proj.k_proj", "layers.0.self_attn.qkv_proj.v_proj", "layers.0.self_attn.o_proj.o_proj",
+        "layers.0.self_attn.qkv_proj.q_proj", "layers.0.self_attn.qkv_proj.k_proj", "layers.0.self_attn.qkv_proj.v_proj",
+        "layers.0.self_attn.o_proj.o_proj",
         "layers.0.block_sparse_moe.expert_mlps.mlp_op.gate_up_proj", "layers.0.block_sparse_moe.expert_mlps.mlp_op.down_proj"])
     assert [b.path for b in seen.candidates if b.skipped] == ["lm_head"]
 
@@ -95,7 +96,8 @@ CASES = {
     "block scales, attention listed": ("block", ["lm_head", "self_attn"], False, ["WB301"], "AssertionError without a message", ["lm_head"]),
     "row scales, attention listed": ("row", ["lm_head", "self_attn"], False, ["WB301"], "times too large", ["lm_head"]),
     "the list of the HF config": ("row", ["gate", "e_score_correction_bias", "lm_head"], False, ["WB304"], "experts about", ["lm_head"]),
-    "BF16 o_proj, not listed": ("row", ["lm_head"], True, ["WB302"], "Cannot find layers.0.self_attn.o_proj.o_proj.scale in state_dict", ["o_proj", "lm_head"]),
+    "BF16 o_proj, not listed": ("row", ["lm_head"], True, ["WB302"], "Cannot find layers.0.self_attn.o_proj.o_proj.scale in state_dict",
+                                ["o_proj", "lm_head"]),
     "BF16 o_proj, attention listed": ("row", ["lm_head", "self_attn"], True, ["WB304"], "no error", ["o_proj", "lm_head"]),
     "BF16 attention": ("bf16", ["lm_head"], False, ["WB302"], "KeyError: 'layers.0.self_attn.qkv_proj.", ["self_attn", "lm_head"]),
     "no list": ("row", [], False, ["WB302"], "Cannot find lm_head.scale in state_dict", ["lm_head"]),
@@ -117,7 +119,7 @@ def test_the_case_that_began_it(tmp_path: Path, name: str) -> None:
 def test_the_same_case_with_settings_of_the_command_line(tmp_path: Path) -> None:
     told = found(build(tmp_path / "m2", *m2()), "neuron", neuron={"quantized": True, "modules_to_not_convert": ["lm_head", "self_attn"]})
     assert [(f.code, f.fix.value) for f in told] == [("WB301", ["lm_head"])]
-    assert not told[0].fix.edits  # the list is no file's
+    assert [(e.file, e.path, e.value) for e in told[0].fix.edits] == [("neuron_config.json", ("modules_to_not_convert",), ["lm_head"])]
     assert not found(build(tmp_path / "b", *m2()), "neuron")  # nothing is quantized there: the list is not read
 
 
@@ -129,7 +131,8 @@ FAULTY = {
     "tensorrt-llm": ("tensorrt-llm", write(O_PROJ, "ignored_layers", ["lm_head", "model.layers.0.self_attn.o_proj"])),
     "empty": ("transformers", write(O_PROJ, "modules_to_not_convert", ["lm_head", "", "o_proj"])),
     "neuron": ("neuron", neuron("row", ["gate", "self_attn"], o_proj=True)),
-    "null-block": ("vllm", write(llama(), claim={"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": None, "ignored_layers": ["lm_head"]})),
+    "null-block": ("vllm", write(llama(), claim={"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": None,
+                                                 "ignored_layers": ["lm_head"]})),
     "text": ("transformers", write(llama(), claim={"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": "lm_head"})),
 }
 
@@ -155,18 +158,21 @@ LINEARS = [name.removesuffix(".weight") for name, (dtype, _) in BASE.items() if 
 @given(chosen=st.sets(st.sampled_from(LINEARS), max_size=6), runtime=st.sampled_from(["transformers", "vllm", "sglang", "tensorrt-llm"]))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_plain_modules_get_a_list_that_is_right(tmp_path_factory: pytest.TempPathFactory, chosen: set[str], runtime: str) -> None:
-    """Random plain modules, without a list: found, and clean with the list that the finding gives, unless parts of a fused layer differ in the files."""
-    tensors = {n: (("BF16", s) if n.removesuffix(".weight") in chosen else (d, s)) for n, (d, s) in BASE.items() if n.removesuffix(".weight_scale_inv") not in chosen}
+    """Random plain modules, without a list: found, and the list of the finding is right, unless parts of a fused layer differ in the files."""
+    tensors = {n: (("BF16", s) if n.removesuffix(".weight") in chosen else (d, s)) for n,
+               (d, s) in BASE.items() if n.removesuffix(".weight_scale_inv") not in chosen}
     key = "modules_to_not_convert"
     folder = write((tensors, BASE_CONFIG), key, ["lm_head"])(tmp_path_factory.mktemp("p") / "c")
     told = [f for f in found(folder, runtime) if f.severity == "error"]
     parts = [{"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}]
     split = runtime != "transformers" and any(0 < sum(f"{parent}.{p}" in chosen for p in group) < len(group)
-                                              for parent in {c.rpartition(".")[0] for c in LINEARS} for group in parts if f"{parent}.{min(group)}" in LINEARS)
+                                              for parent in {c.rpartition(".")[0] for c in LINEARS} for group in parts
+                                              if f"{parent}.{min(group)}" in LINEARS)
     assert bool(told) is bool(chosen)
     assert any(f.code == "WB307" for f in told) is split
     listed = [f for f in told if f.code == "WB302"]
     if listed and not split:
         seen = view(write((tensors, BASE_CONFIG), key, listed[0].fix.value)(tmp_path_factory.mktemp("q") / "c"), runtime)
         assert {u.path for b in seen.candidates if b.skipped for u in b.units} - {"lm_head"} == chosen
-        assert set(resolve(seen.spelled and [t for e in seen.entries for t in seen.spelled[e]], [b.path for b in seen.candidates], seen.reader).skipped) >= chosen
+        assert set(resolve(seen.spelled and [t for e in seen.entries for t in seen.spelled[e]], [b.path for b in seen.candidates],
+                           seen.reader).skipped) >= chosen

@@ -38,7 +38,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "llama-tied-llama3": {"model_type": "llama", "tie_word_embeddings": True, "rope_scaling": LLAMA3},
     "llama-biases-linear": {"model_type": "llama", "attention_bias": True, "mlp_bias": True, "rope_scaling": {"type": "linear", "factor": 4.0},
                             "num_key_value_heads": 4, "rms_norm_eps": 1e-5},
-    "mistral-window": {"model_type": "mistral", "sliding_window": 9, "head_dim": 12},
+    "mistral": {"model_type": "mistral", "sliding_window": 9, "head_dim": 12},
     "mistral-full": {"model_type": "mistral", "sliding_window": None},
     "qwen2": {"model_type": "qwen2", "use_sliding_window": False, "sliding_window": 7, "num_key_value_heads": 1},
     "qwen2-tied-window": {"model_type": "qwen2", "tie_word_embeddings": True, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1},

@@ -10,7 +10,7 @@ import pytest
 from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import QTensor
 from weighbridge.encoding.scheme import Encoding, plain
-from weighbridge.engine.linear import FEW, Experts, Linear, threads
+from weighbridge.engine.linear import FEW, FEW_TURNED, Experts, Linear, threads
 from weighbridge.errors import Usage, WeighbridgeError
 
 
@@ -21,7 +21,7 @@ def test_rectangles_of_any_kind_make_one_matrix(family, matrix, error_of) -> Non
     linear = Linear(parts, (300, 300))
     assert linear.shape == (300, 300)
     assert linear.nbytes == sum(q.codes_RC.nbytes + (0 if q.scale_RbCb is None else q.scale_RbCb.nbytes) for _, _, q in parts)
-    for vectors in (1, FEW, FEW + 1, 50):
+    for vectors in (1, FEW_TURNED, FEW_TURNED + 1, FEW, FEW + 1, 50):
         x = rng.standard_normal((vectors, 300)).astype(np.float32)
         assert error_of(linear, x, linear(x)) < 1e-6
 

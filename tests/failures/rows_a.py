@@ -70,7 +70,8 @@ def vlm(prefix: str = "model.language_model.", *, visual: str = "model.visual.",
             else:
                 tensors[at + name + ".weight"] = ("BF16", shape)
     text = {k: v for k, v in config.items() if k != "quantization_config"} | {"model_type": "qwen3_vl_text"}
-    return tensors, {"architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl", "tie_word_embeddings": False, "text_config": text,
+    return tensors, {"architectures": ["Qwen3VLForConditionalGeneration"], "model_type": "qwen3_vl", "tie_word_embeddings": False,
+                     "text_config": text,
                      "quantization_config": dict(BLOCK_FP8)}
 
 
@@ -102,7 +103,8 @@ def routers(listed: bool) -> Write:
 
 def quark(entry: str) -> Write:
     tensors, config = qwen3_moe()
-    claim = {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_channel"}}, "exclude": ["lm_head", entry]}
+    claim = {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3", "qscheme": "per_channel"}},
+             "exclude": ["lm_head", entry]}
     return write((per_channel(tensors), config), claim=claim)
 
 
@@ -172,32 +174,42 @@ ROUTER_LIST = ["lm_head", *(f"model.layers.{n}.mlp.gate" for n in range(2))]
 ROWS = [
     Row("A1", "WB308", text_only("model.language_model.layers.{}.self_attn.o_proj"), text_only("model.layers.{}.self_attn.o_proj"), "transformers",
         "model.layers.{0-1}.self_attn.o_proj"),
-    Row("A1", "WB302", write(O_PROJ, "modules_to_not_convert", ["lm_head"]), write(O_PROJ, "modules_to_not_convert", ["lm_head", "o_proj"]), "transformers",
+    Row("A1", "WB302", write(O_PROJ, "modules_to_not_convert", ["lm_head"]), write(O_PROJ, "modules_to_not_convert", ["lm_head", "o_proj"]),
+        "transformers",
         "model.layers.{0-1}.self_attn.o_proj", variant="llama"),
-    Row("A3", "WB304", write(DENSE, "ignored_layers", ["lm_head", "mlp.gate"]), write(DENSE, "ignored_layers", ["lm_head"]), "sglang@0.4", "gate_up_proj"),
-    Row("A3", "WB304", write(LAYER_1, "modules_to_not_convert", ["lm_head", "model.layers.1"]), write(LAYER_1, "modules_to_not_convert", ["lm_head", "model.layers.1."]),
+    Row("A3", "WB304", write(DENSE, "ignored_layers", ["lm_head", "mlp.gate"]), write(DENSE, "ignored_layers", ["lm_head"]), "sglang@0.4",
+        "gate_up_proj"),
+    Row("A3", "WB304", write(LAYER_1, "modules_to_not_convert", ["lm_head", "model.layers.1"]),
+        write(LAYER_1, "modules_to_not_convert", ["lm_head", "model.layers.1."]),
         "sglang@0.4", "model.layers.10", variant="layer"),
     Row("A5", "WB312", mixed_experts(True), mixed_experts(False), "vllm@0.11.0", "model.layers.1.mlp.experts"),
     Row("A6", "WB302", routers(False), routers(True), "vllm", "model.layers.{0-1}.mlp.gate"),
     Row("A7", "WB209", write(O_PROJ, "ignored_layers", ["lm_head", "model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"]),
         write(O_PROJ, "modules_to_not_convert", ["lm_head", "*.o_proj"]), "tensorrt-llm", "ignored_layers"),
     Row("A7", "WB209", write(O_PROJ, "ignore", ["lm_head", "model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"]),
-        write(O_PROJ, "ignored_layers", ["lm_head", "model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"]), "vllm", "ignore", variant="vllm"),
+        write(O_PROJ, "ignored_layers", ["lm_head", "model.layers.0.self_attn.o_proj", "model.layers.1.self_attn.o_proj"]), "vllm", "ignore",
+        variant="vllm"),
     Row("A8", "WB308", matched_tower(r"re:model\.visual\..*"), matched_tower(r"re:.*visual\..*"), "vllm", "visual.blocks"),
     Row("A11", "WB312", eagle3(True), eagle3(False), "vllm", "self_attn", severity="warning"),
     Row("A12", "WB312", partly_quantized("qwen2"), partly_quantized("llama"), "vllm@0.6.4", "model.layers.0.self_attn"),
-    Row("A12", "WB214", write((plain(DENSE[0], "o_proj"), DENSE[1]), "ignored_layers", ["lm_head", *(f"model.layers.{n}.layers.{n}.self_attn.o_proj" for n in range(2))]),
+    Row("A12", "WB214", write((plain(DENSE[0], "o_proj"), DENSE[1]), "ignored_layers",
+                              ["lm_head", *(f"model.layers.{n}.layers.{n}.self_attn.o_proj" for n in range(2))]),
         write(O_PROJ, "ignored_layers", ["lm_head", *(f"model.layers.{n}.self_attn.o_proj" for n in range(2))]), "vllm", "layers", variant="list"),
-    Row("A13", "WB301", neuron("block", ["lm_head", "self_attn"]), neuron("exact", ["lm_head"]), "neuron", "AssertionError without a message", variant="block-listed"),
-    Row("A13", "WB301", neuron("row", ["lm_head", "self_attn"]), neuron("row", ["lm_head"]), "neuron", "no error: codes are cast to BF16", variant="row-listed"),
-    Row("A13", "WB304", neuron("row", ["gate", "e_score_correction_bias", "lm_head"]), neuron("row", ["lm_head"]), "neuron", "gate_up_proj", variant="hf-list"),
+    Row("A13", "WB301", neuron("block", ["lm_head", "self_attn"]), neuron("exact", ["lm_head"]), "neuron", "AssertionError without a message",
+        variant="block-listed"),
+    Row("A13", "WB301", neuron("row", ["lm_head", "self_attn"]), neuron("row", ["lm_head"]), "neuron", "no error: codes are cast to BF16",
+        variant="row-listed"),
+    Row("A13", "WB304", neuron("row", ["gate", "e_score_correction_bias", "lm_head"]), neuron("row", ["lm_head"]), "neuron", "gate_up_proj",
+        variant="hf-list"),
     Row("A13", "WB302", neuron("row", ["lm_head"], o_proj=True), neuron("row", ["lm_head", "o_proj"], o_proj=True), "neuron",
         "Cannot find layers.0.self_attn.o_proj.o_proj.scale", variant="o-proj"),
-    Row("A13", "WB302", neuron("bf16", ["lm_head", "o_proj"]), neuron("bf16", ["lm_head", "self_attn"]), "neuron", "qkv_proj.k_proj.scale", variant="bf16-attention"),
+    Row("A13", "WB302", neuron("bf16", ["lm_head", "o_proj"]), neuron("bf16", ["lm_head", "self_attn"]), "neuron", "qkv_proj.k_proj.scale",
+        variant="bf16-attention"),
     Row("A14", "WB312", lfm2("model.layers.{}.conv.in_proj"), lfm2_good, "vllm", "conv", severity="warning"),
     Row("A15", "WB308", shared_experts("shared_expert"), shared_experts("shared_experts"), "transformers", "shared_experts"),
     Row("A16", "WB302", quark("re:.*self_attn\\.nothing$"), quark("*.mlp.gate"), "vllm", "model.layers.{0-1}.mlp.gate"),
-    Row("A17", "WB308", tower(TOWER, *tower_list(TOWER, "visual.vision_model.")), tower(TOWER, *tower_list(TOWER, "model.visual.")), "vllm", "visual.blocks"),
+    Row("A17", "WB308", tower(TOWER, *tower_list(TOWER, "visual.vision_model.")), tower(TOWER, *tower_list(TOWER, "model.visual.")), "vllm",
+        "visual.blocks"),
     Row("A17", "WB302", tower(TOWER), tower(TOWER, *tower_list(TOWER, "model.visual.")), "vllm", "visual.blocks", variant="absent"),
 ]
 

@@ -25,7 +25,8 @@ def unclaimed(make: tuple[Tensors, Config], **files: Any) -> Write:
 
 def gpt_oss(quantized: bool, claim: bool = True) -> Write:
     """Experts as MXFP4 blocks, or decoded to BF16."""
-    tensors: Tensors = {"model.embed_tokens.weight": ("BF16", (1024, 576)), "model.norm.weight": ("BF16", (576,)), "lm_head.weight": ("BF16", (1024, 576))}
+    tensors: Tensors = {"model.embed_tokens.weight": ("BF16", (1024, 576)), "model.norm.weight": ("BF16", (576,)),
+                        "lm_head.weight": ("BF16", (1024, 576))}
     for layer in range(2):
         at = f"model.layers.{layer}."
         for norm in ("input_layernorm", "post_attention_layernorm"):
@@ -42,11 +43,14 @@ def gpt_oss(quantized: bool, claim: bool = True) -> Write:
                 tensors[path + "_blocks"], tensors[path + "_scales"] = ("U8", (4, rows, 18, 16)), ("U8", (4, rows, 18))
             else:
                 tensors[path] = ("BF16", (4, 576, rows))
-    config: Config = {"architectures": ["SomeOssForCausalLM"], "model_type": "some_oss", "hidden_size": 576, "num_hidden_layers": 2, "num_attention_heads": 8,
-                      "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 576, "num_local_experts": 4, "num_experts_per_tok": 2, "vocab_size": 1024,
+    config: Config = {"architectures": ["SomeOssForCausalLM"], "model_type": "some_oss", "hidden_size": 576, "num_hidden_layers": 2,
+                      "num_attention_heads": 8,
+                      "num_key_value_heads": 2, "head_dim": 64, "intermediate_size": 576, "num_local_experts": 4, "num_experts_per_tok": 2,
+                      "vocab_size": 1024,
                       "max_position_embeddings": 4096, "tie_word_embeddings": False}
     if claim:
-        config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "lm_head"]}
+        config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router",
+                                                                                             "lm_head"]}
 
     def run(folder: Path) -> Path:
         return build(folder, tensors, config)
@@ -58,7 +62,8 @@ def layer_types(count: int, key: str = "layer_types", nested: bool = False) -> W
     values = ["full_attention"] * count
     if nested:
         text = {k: v for k, v in config.items() if k != "quantization_config"} | {key: values}
-        tensors = {n.replace("model.", "language_model.model.", 1) if n.startswith("model.") else "language_model." + n: s for n, s in tensors.items()}
+        tensors = {n.replace("model.", "language_model.model.", 1) if n.startswith("model.") else "language_model." + n: s for n,
+                   s in tensors.items()}
         config = {"model_type": "some_vlm", "architectures": ["SomeVLM"], "tie_word_embeddings": False, "text_config": text,
                   "quantization_config": {**BLOCK_FP8, "modules_to_not_convert": ["lm_head"]}}
         return lambda folder: build(folder, tensors, config)
@@ -85,7 +90,8 @@ def bitsandbytes(bits: int, claim: bool = True) -> Write:
 def two_groups(groups: int) -> Write:
     tensors, config = llama()
     weights = CHANNEL["config_groups"]["group_0"]  # type: ignore[index]
-    claim = {**CHANNEL, "ignore": ["lm_head"], "config_groups": {"group_0": {**weights, "targets": ["re:.*self_attn.*"] if groups > 1 else ["Linear"]}}}
+    claim = {**CHANNEL, "ignore": ["lm_head"], "config_groups": {"group_0": {**weights,
+                                                                             "targets": ["re:.*self_attn.*"] if groups > 1 else ["Linear"]}}}
     if groups > 1:
         claim["config_groups"]["group_1"] = {**weights, "targets": ["re:.*mlp.*"]}  # type: ignore[index]
     return write((per_channel(tensors), config), claim=claim)
@@ -113,7 +119,8 @@ def head(quantized: bool) -> Write:
     return write((tensors, config), "ignore", [] if quantized else ["lm_head"], CHANNEL)
 
 
-def draft(head_coded: bool = False, plain_words: tuple[str, ...] = (), eh_coded: bool = False, entries: tuple[str, ...] = (), reader_key: str = "modules_to_not_convert",
+def draft(head_coded: bool = False, plain_words: tuple[str, ...] = (), eh_coded: bool = False, entries: tuple[str, ...] = (),
+          reader_key: str = "modules_to_not_convert",
           claim: dict[str, Any] | None = None, channels: bool = False) -> Write:
     """DeepSeek's draft layer (layer 2 of 2): its head, its eh_proj and its projections with codes or without."""
     tensors, config = deepseek(layers=2, mtp=True)
@@ -189,7 +196,8 @@ def packed_int4(claimed: str) -> Write:
             out[name] = (dtype, shape)
     int4 = {"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"group_0": INT4},
             "ignore": ["lm_head", "re:.*self_attn.*", "re:.*mlp\\.gate$"]}
-    shapes = {name: b"".join(n.to_bytes(4, "little") for n in tensors[name.removesuffix("_shape")][1]) for name in out if name.endswith("weight_shape")}
+    shapes = {name: b"".join(n.to_bytes(4, "little") for n in tensors[name.removesuffix("_shape")][1]) for name in out
+              if name.endswith("weight_shape")}
     claim = int4 if claimed == "int4" else {**BLOCK_FP8, "modules_to_not_convert": ["lm_head", "self_attn", "gate"]}
     return lambda folder: build(folder, out, config | {"model_type": "some_moe", "quantization_config": claim}, data=shapes)
 
@@ -198,7 +206,8 @@ def nested(prefix: str) -> Write:
     tensors, config = llama()
     out = {prefix + name: spec for name, spec in tensors.items()}
     settings = {k: v for k, v in config.items() if k != "quantization_config"}
-    return lambda folder: build(folder, out, {"model_type": "some_vlm", "architectures": ["SomeVLM"], "tie_word_embeddings": False, "text_config": settings,
+    return lambda folder: build(folder, out, {"model_type": "some_vlm", "architectures": ["SomeVLM"], "tie_word_embeddings": False,
+                                              "text_config": settings,
                                               "quantization_config": {**BLOCK_FP8, "modules_to_not_convert": ["lm_head"]}})
 
 
@@ -211,11 +220,13 @@ def nvfp4(listed: bool) -> Write:
         if not path.endswith("_proj") or path.endswith("o_proj"):
             out[name] = (dtype, shape)
             continue
-        out |= {name: ("U8", (shape[0], shape[1] // 2)), path + ".weight_scale": ("F8_E4M3", (shape[0], shape[1] // 16)), path + ".weight_scale_2": ("F32", ()),
+        out |= {name: ("U8", (shape[0], shape[1] // 2)), path + ".weight_scale": ("F8_E4M3", (shape[0], shape[1] // 16)),
+                path + ".weight_scale_2": ("F32", ()),
                 path + ".input_scale": ("F32", ())}
     same = b"\x00\x00\x80\x3a"
     data = {name: same for name in out if name.endswith(("weight_scale_2", "input_scale"))}
-    claim = {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16, "ignore": ["lm_head", *(["model.layers.*.self_attn.o_proj"] if listed else [])]}
+    claim = {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16,
+             "ignore": ["lm_head", *(["model.layers.*.self_attn.o_proj"] if listed else [])]}
     return lambda folder: build(folder, out, config | {"quantization_config": claim}, data=data)
 
 
@@ -236,7 +247,8 @@ ROWS = [
     Row("N1", "WB202", gpt_oss(False), gpt_oss(False, claim=False), "", "mxfp4", variant="no-claim"),
     Row("N3", "WB212", layer_types(3), layer_types(4), "", "3 values for 4 layers"),
     Row("N3", "WB212", layer_types(6, nested=True), layer_types(4, nested=True), "vllm", "text_config.layer_types", variant="nested"),
-    Row("N5", "WB202", dequantized({**CHANNEL, "quantization_status": "frozen"}), dequantized(None), "transformers", "run_compressed is only supported"),
+    Row("N5", "WB202", dequantized({**CHANNEL, "quantization_status": "frozen"}), dequantized(None), "transformers",
+        "run_compressed is only supported"),
     Row("N5", "WB202", dequantized({**BLOCK_FP8}), dequantized(None), "sglang", "quantization_config", variant="fp8"),
     Row("N7", "WB213", bitsandbytes(8), dequantized(None), "vllm@0.6.5", ".SCB'"),
     Row("N7", "WB213", bitsandbytes(4), dequantized(None), "vllm@0.6.5", ".weight.absmax'", variant="nf4"),
@@ -245,13 +257,17 @@ ROWS = [
     Row("N9", "WB201", unclaimed(m2()), lambda folder: build(folder, *m2()), "", "Promotion for Float8 Types is not supported", variant="claim"),
     Row("N10", "WB201", v32_cast(False), v32_cast(True), "", "kv_b_proj"),
     Row("B1", "WB310", draft(head_coded=True, channels=True, claim=GLM, reader_key="ignore", entries=tuple(GLM["ignore"][:3])),
-        draft(channels=True, claim=GLM, reader_key="ignore", entries=tuple(GLM["ignore"])), "vllm", "model.layers.2.shared_head.head.weight_scale'", severity="warning"),
-    Row("B2", "WB301", write(llama(), "ignored_layers", ["lm_head", "model.layers.0.mlp.down_proj"]), write(llama(), "ignored_layers", ["lm_head"]), "vllm",
+        draft(channels=True, claim=GLM, reader_key="ignore", entries=tuple(GLM["ignore"])), "vllm", "model.layers.2.shared_head.head.weight_scale'",
+        severity="warning"),
+    Row("B2", "WB301", write(llama(), "ignored_layers", ["lm_head", "model.layers.0.mlp.down_proj"]), write(llama(), "ignored_layers", ["lm_head"]),
+        "vllm",
         "KeyError: 'layers.0.mlp.down_proj.weight_scale_inv'"),
     Row("B2", "WB301", write((per_channel(llama()[0]), llama()[1]), "ignore", ["lm_head", "re:.*down_proj$"], CHANNEL),
-        write((per_channel(llama()[0]), llama()[1]), "ignore", ["lm_head"], CHANNEL), "vllm", "KeyError: 'layers.0.mlp.down_proj.weight_scale'", variant="channel"),
+        write((per_channel(llama()[0]), llama()[1]), "ignore", ["lm_head"], CHANNEL), "vllm", "KeyError: 'layers.0.mlp.down_proj.weight_scale'",
+        variant="channel"),
     Row("B2", "WB303", head(True), head(False), "vllm", "KeyError: 'lm_head.weight_scale'", variant="head"),
-    Row("B2", "WB307", write(llama(), "ignored_layers", ["lm_head", "model.layers.0.self_attn.q_proj"]), write(llama(), "ignored_layers", ["lm_head"]), "vllm,sglang",
+    Row("B2", "WB307", write(llama(), "ignored_layers", ["lm_head", "model.layers.0.self_attn.q_proj"]),
+        write(llama(), "ignored_layers", ["lm_head"]), "vllm,sglang",
         "Detected some but not all shards of model.layers.0.self_attn.qkv_proj are quantized.", variant="fused"),
     Row("B10", "WB302", nvfp4(False), nvfp4(True), "vllm", "the scale stays uninitialised"),
     Row("B14", "WB201", unclaimed(llama()), lambda folder: build(folder, *llama()), "llama.cpp", "Can not map tensor 'model.layers"),
@@ -262,12 +278,15 @@ ROWS = [
     Row("D1", "WB206", per_tensor([64, 64]), per_tensor([128, 128]), "", "[128, 128]", variant="size"),
     Row("D13", "WB214", nested("language_model.language_model."), nested("language_model."), "", "language_model.language_model"),
     Row("L1", "WB310", draft(plain_words=("self_attn.o_proj",), entries=("lm_head",)),
-        draft(plain_words=("self_attn.o_proj",), entries=("lm_head", "model.layers.2.self_attn.o_proj")), "vllm,sglang", "model.layers.2.self_attn.o_proj",
+        draft(plain_words=("self_attn.o_proj",), entries=("lm_head", "model.layers.2.self_attn.o_proj")), "vllm,sglang",
+        "model.layers.2.self_attn.o_proj",
         severity="warning"),
     Row("L2", "WB310", draft_table(False), draft_table(True), "vllm", "quantized_layers", severity="warning"),
-    Row("L3", "WB310", draft(eh_coded=True, entries=("lm_head",)), draft(entries=("lm_head",)), "vllm", "raw codes are taken for values", severity="warning"),
+    Row("L3", "WB310", draft(eh_coded=True, entries=("lm_head",)), draft(entries=("lm_head",)), "vllm", "raw codes are taken for values",
+        severity="warning"),
     Row("L4", "WB310", gptq_draft(True), gptq_draft(False), "vllm", "model.layers.2.self_attn", severity="warning"),
-    Row("L4", "WB310", draft(plain_words=("mlp.experts",), entries=("lm_head",)), draft(plain_words=("mlp.experts",), entries=("lm_head", "model.layers.2.mlp.experts")),
+    Row("L4", "WB310", draft(plain_words=("mlp.experts",), entries=("lm_head",)),
+        draft(plain_words=("mlp.experts",), entries=("lm_head", "model.layers.2.mlp.experts")),
         "vllm", "model.layers.2.mlp.experts", severity="warning", variant="experts"),
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -12,6 +13,8 @@ from weighbridge.check.stated import Stated
 from weighbridge.checkpoint.dtypes import FP8
 from weighbridge.inspection.survey import Key, Pair
 
+TWICE = re.compile(r"^(?:\w+\.)?((?:language_model|model|vision_tower|visual|transformer|base_model|module)(?:\.\w+)?\.)\1")
+LAYERS = re.compile(r"(\.layers\.\d+)\.layers\.\d+\.")
 BLOCKS = ((128, 128), (64, 64), (256, 256), (32, 32), (1, 128), (1, 64), (1, 32), (1, 16), (128, 64), (64, 128), (128, 1))
 # What each method stores. A method that is not here is not judged.
 STORES: dict[str, frozenset[str]] = {
@@ -19,8 +22,10 @@ STORES: dict[str, frozenset[str]] = {
     "awq": frozenset({"qweight"}), "gptq": frozenset({"qweight"}), "bitsandbytes": frozenset({"bitsandbytes"}),
 }
 NAMES = {"fp8": "FP8", "fp4": "packed FP4 (two codes in a byte)", "mxfp4": "MXFP4 blocks", "nvfp4": "NVFP4 (two codes in a byte, FP8 scales)",
-         "qweight": "AWQ or GPTQ words (qweight)", "int4-packed": "integers packed in words (weight_packed)", "int8": "INT8", "bitsandbytes": "bitsandbytes"}
-ALGOS = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "FP8": "fp8", "FP8_PB_WO": "fp8", "FP8_PER_CHANNEL_PER_TOKEN": "fp8", "MXFP8": "fp8", "W4A8_AWQ": "qweight",
+         "qweight": "AWQ or GPTQ words (qweight)", "int4-packed": "integers packed in words (weight_packed)", "int8": "INT8",
+         "bitsandbytes": "bitsandbytes"}
+ALGOS = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "FP8": "fp8", "FP8_PB_WO": "fp8", "FP8_PER_CHANNEL_PER_TOKEN": "fp8", "MXFP8": "fp8",
+         "W4A8_AWQ": "qweight",
          "W4A16_AWQ": "qweight", "INT8_SQ": "int8"}
 
 
@@ -86,7 +91,8 @@ def _of_scheme(kind: str, bits: int, fmt: str) -> str:
     if kind == "float":
         return "fp8" if bits == 8 else "fp4" if fmt.startswith("mxfp4") else "nvfp4" if bits == 4 and fmt.startswith("nvfp4") else ""
     if kind == "int":
-        return "int4-packed" if fmt in ("pack-quantized", "marlin-24") else "int8" if bits == 8 and fmt in ("int-quantized", "naive-quantized") else ""
+        return "int4-packed" if fmt in ("pack-quantized", "marlin-24") else "int8" if bits == 8 and fmt in ("int-quantized",
+                                                                                                            "naive-quantized") else ""
     return ""
 
 
@@ -112,3 +118,16 @@ def plain_linears(case: Case) -> list[str]:
 def main_claim(case: Case) -> Stated | None:
     """The claim that speaks for the files: the first one, NxD's apart."""
     return next((c for c in case.stated if c.place in ("config", "text", "compression", "hf_quant", "quantize")), None)
+
+
+def nested_twice(name: str) -> bool:
+    """Whether a prefix stands in a name twice, one after the other, or a layer within a layer."""
+    return TWICE.match(name) is not None or LAYERS.search(name) is not None
+
+
+def once(name: str) -> str:
+    """The name without the repetition."""
+    while (found := TWICE.match(name)) is not None:
+        start = found.start(1)
+        name = name[:start] + name[start + len(found[1]):]
+    return LAYERS.sub(r"\1.", name)

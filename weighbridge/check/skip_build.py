@@ -17,9 +17,11 @@ PROJECTIONS = ("attention.", "mlp.", "shared_experts.", "experts.")
 MTP_PARTS = frozenset({"mtp", "eh_proj", "shared_head", "mtp_block", "mtp_layers"})
 # Routers that vLLM builds as a layer which its quantization may take (models/qwen3_moe.py, qwen3_next.py: `quant_config=quant_config`).
 VLLM_ROUTERS = frozenset({"qwen3_moe", "qwen3_next", "qwen3_vl_moe", "qwen3_5_moe"})
-PLAIN_ROUTERS = frozenset({"minimax_m2", "mixtral", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm4_moe", "gpt_oss", "mimo_v2", "mimo_v2_flash",
+PLAIN_ROUTERS = frozenset({"minimax_m2", "mixtral", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm4_moe", "gpt_oss", "mimo_v2",
+                           "mimo_v2_flash",
                            "qwen2_moe"})
-TOWER_LINEARS = frozenset({"qkv", "proj", "fc1", "fc2", "linear_fc1", "linear_fc2", "q_proj", "k_proj", "v_proj", "out_proj", "gate_proj", "up_proj", "down_proj"})
+TOWER_LINEARS = frozenset({"qkv", "proj", "fc1", "fc2", "linear_fc1", "linear_fc2", "q_proj", "k_proj", "v_proj", "out_proj", "gate_proj", "up_proj",
+                           "down_proj"})
 QWEN_TOWERS = frozenset({"qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"})
 _FUSED_OF = {part: fused for fused, parts in FUSED.items() for part in parts}
 FUSING = ("vllm", "sglang", "tensorrt-llm")
@@ -114,8 +116,8 @@ def naming(case: Case, target: Target, claim: Stated, reader: str) -> Naming:
     listed = [a for a in architectures if isinstance(a, str)] if isinstance(architectures, list) else []
     model_type = str(case.text_config.get("model_type") or case.checkpoint.model_type)[:80] if nested else case.checkpoint.model_type[:80]
     alone = nested and (bool(listed) and all("CausalLM" in a for a in listed) or case.checkpoint.model_type.endswith("_text"))
-    return Naming(target, claim, reader, model_type, case.checkpoint.model_type[:80], nested and not alone, alone, case.settings.neuron.get("fused_qkv") is True
-                  or case.checkpoint.neuron_config.get("fused_qkv") is True, case.sizes.layers, case.sizes.tied)
+    fused = case.settings.neuron.get("fused_qkv") is True or case.checkpoint.neuron_config.get("fused_qkv") is True
+    return Naming(target, claim, reader, model_type, case.checkpoint.model_type[:80], nested and not alone, alone, fused, case.sizes.layers, case.sizes.tied)
 
 
 def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:
@@ -139,7 +141,8 @@ def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:
 
 def is_draft(unit: Unit, layers: int) -> bool:
     """A module of a draft (MTP) layer: by its words, or by a layer number beyond the model's."""
-    return unit.role == "mtp" or (layers > 0 and unit.layer >= layers and not unit.role.startswith(("vision", "audio"))) or not MTP_PARTS.isdisjoint(unit.path.split("."))
+    beyond = layers > 0 and unit.layer >= layers and not unit.role.startswith(("vision", "audio"))
+    return unit.role == "mtp" or beyond or not MTP_PARTS.isdisjoint(unit.path.split("."))
 
 
 def _fused(names: Naming, unit: Unit, path: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 from weighbridge.check.case import Case
+from weighbridge.check.claim_find import nested_twice
 from weighbridge.check.finding import Edit, Fix, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.skip_build import Built
@@ -17,7 +18,8 @@ from weighbridge.errors import WeighbridgeError
 from weighbridge.runtimes import skip
 
 READERS = ("transformers", "vllm", "sglang", "neuron", "tensorrt-llm")
-READ_IN = {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "SGLang main", "neuron": "NxD 2.29", "tensorrt-llm": "TensorRT-LLM main"}
+READ_IN = {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "SGLang main", "neuron": "NxD 2.29",
+           "tensorrt-llm": "TensorRT-LLM main"}
 _WORD = re.compile(r"[\w.]+")
 PACKED = frozenset({"awq", "gptq"})
 
@@ -44,24 +46,29 @@ def _right_list(case: Case, view: View) -> Fix:
     split = {path: not b.coded for b in view.built if b.candidate and not (b.coded and b.plain) for path in b.asked}
     # Entries under another key may stay too: they are the publisher's, only not read.
     given = [] if view.target.runtime == "neuron" else [*view.entries, *(entry for entries in view.unread.values() for entry in entries)]
-    good, covered = _good_entries(view, given, split)
-    covered |= _by_default(view)
-    open_split = {path: skipped for path, skipped in split.items() if not skipped or path not in covered}
     try:
+        good, covered = _good_entries(view, given, split)
+        covered |= _by_default(view)
+        open_split = {path: skipped for path, skipped in split.items() if not skipped or path not in covered}
         value = good + skip_list(view.reader, open_split, lambda entry: spelled(entry, names, view.reader))
     except Unwritable as error:
         return Fix(f"no list can be right: {error}; make the two agree in the files")
     except WeighbridgeError as error:
         return Fix(f"write the list by hand: {error}")
-    fixed = view.target.runtime == "neuron" and ("modules_to_not_convert" in case.settings.neuron or not case.checkpoint.neuron_config)
-    edits = () if fixed or not view.file else tuple(Edit(view.file, (*claim.path, key), value) for key in (view.key, *view.unread) if key != "dynamic")
+    if view.target.runtime == "neuron" and case.settings.neuron:  # given with --config: --fix starts from these settings
+        edits: tuple[Edit, ...] = (Edit("neuron_config.json", ("modules_to_not_convert",), value),)
+    elif view.target.runtime == "neuron" and not case.checkpoint.neuron_config or not view.file:
+        edits = ()
+    else:
+        edits = tuple(Edit(view.file, (*claim.path, key), value) for key in (view.key, *view.unread) if key != "dynamic")
     return Fix(f"write {view.where} as this list; {view.target.runtime} matches {skip.RULES[view.reader].way}", value, edits)
 
 
 def _good_entries(view: View, entries: list[str], split: dict[str, bool]) -> tuple[list[str], set[str]]:
     """Entries that may stay, since other readers of the same file need them, and what they name: no quantized module, and nothing that fails."""
     assert view.naming is not None
-    texts = {entry: spelled(entry, view.naming, view.reader) for entry in dict.fromkeys(entries) if entry.strip()}
+    texts = {entry: spelled(entry, view.naming, view.reader) for entry in dict.fromkeys(entries)
+             if entry.strip() and not nested_twice(entry)}
     found = skip.resolve(dict.fromkeys(text for each in texts.values() for text in each), split, view.reader)
     good, covered = [], set()
     for entry, each in texts.items():
@@ -151,7 +158,8 @@ def listed_but_coded(case: Case, view: View, modules: Sequence[Built]) -> str:
     if runtime == "vllm":
         return f"KeyError: '{scale_name(first)}'"
     if runtime == "sglang":
-        return f"a warning, \"Parameter {scale_name(first)} not found in params_dict\", then garbage: codes are taken for values, {too_large(case, first)}"
+        return (f"a warning, \"Parameter {scale_name(first)} not found in params_dict\", then garbage: codes are taken for values, "
+                + too_large(case, first))
     if runtime == "transformers":
         return f"no error, a warning of unexpected keys: codes are taken for values, {too_large(case, first)}"
     if runtime == "neuron":

@@ -12,7 +12,8 @@ _PATH = re.compile(r"[\w.]+")
 MOST = 2000  # entries that are tried
 # Pairs that readers exchange, each tried both ways.
 PAIRS = (("model.language_model.", "model."), ("language_model.model.", "model."), ("model.language_model.", "language_model.model."),
-         ("model.visual.", "visual."), ("model.vision_tower.", "vision_tower."), ("language_model.", ""), ("model.", ""), (".block_sparse_moe.", ".mlp."),
+         ("model.visual.", "visual."), ("model.vision_tower.", "vision_tower."), ("language_model.", ""), ("model.", ""),
+         (".block_sparse_moe.", ".mlp."),
          (".conv.", ".short_conv."), ("visual.", "visual.vision_model."), ("thinker.", ""))
 
 

@@ -77,6 +77,7 @@ def _fold(modules: Iterator[tuple[str, Module]]) -> dict[object, Unit]:
             key = (before, leaf if leaf and number.isdigit() else number)
         unit = found.get(key)
         if unit is None:
-            unit = found[key] = Unit(path, before + ".experts" if at else path, str(key[1]) if isinstance(key, tuple) else path.rpartition(".")[2], bool(at), module)
+            unit = found[key] = Unit(path, before + ".experts" if at else path, str(key[1]) if isinstance(key, tuple) else path.rpartition(".")[2],
+                                     bool(at), module)
         unit.add(module)
     return found

@@ -136,7 +136,8 @@ def _metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, str, tuple[str, ...
         layers = _dict(_dict(_decoded(comfy)).get("layers"))
         if layers:
             formats = sorted({str(_dict(v).get("format", ""))[:40] for v in layers.values()})
-            yield "metadata", file, ("__metadata__", "_quantization_metadata"), {"quant_method": "comfyui", "format": ", ".join(formats), "layers": len(layers)}
+            yield "metadata", file, ("__metadata__", "_quantization_metadata"), {"quant_method": "comfyui", "format": ", ".join(formats),
+                                                                                 "layers": len(layers)}
             return
         for value in header.metadata.values():
             told = _dict(_decoded(value)) if value.startswith("{") and '"_type"' in value[:200] else {}
@@ -154,12 +155,15 @@ def _stated(place: str, file: str, path: tuple[str, ...], claim: dict[str, Any])
     bnb = "bitsandbytes" if claim.get("load_in_4bit") is True or claim.get("load_in_8bit") is True else ""
     block = _pair(claim.get("weight_block_size")) or _pair(claim.get("quantization_block_size"))
     value = claim.get("weight_block_size")
+    loaded = 4 if claim.get("load_in_4bit") is True else 8 if claim.get("load_in_8bit") is True else 0
     return Stated(
         place, file, path, method or bnb or ("modelopt" if producer == "modelopt" or "quant_algo" in claim else ""), bool(method or bnb),
-        _text(claim.get("fmt") or claim.get("format")), _text(claim.get("quant_algo")).upper(), block or next((s.block for s in schemes if s.block), None),
+        _text(claim.get("fmt") or claim.get("format")), _text(claim.get("quant_algo")).upper(),
+        block or next((s.block for s in schemes if s.block), None),
         "" if value is None or block else repr(value)[:80], _size(claim.get("group_size")) or next((s.group for s in schemes if s.group), 0),
-        _size(claim.get("bits")) or _size(claim.get("w_bit")) or (4 if claim.get("load_in_4bit") is True else 8 if claim.get("load_in_8bit") is True else 0),
-        schemes, lists, bad, _text(claim.get("activation_scheme")), _kv(claim), _text(claim.get("scale_fmt")), _text(claim.get("quantization_status")),
+        _size(claim.get("bits")) or _size(claim.get("w_bit")) or loaded,
+        schemes, lists, bad, _text(claim.get("activation_scheme")), _kv(claim), _text(claim.get("scale_fmt")),
+        _text(claim.get("quantization_status")),
         _text(claim.get("expert_dtype")), claim.get("sym") if isinstance(claim.get("sym"), bool) else None, claim)
 
 
@@ -176,7 +180,8 @@ def _lists(claim: dict[str, Any]) -> tuple[dict[str, tuple[str, ...]], dict[str,
         lists[key] = tuple(v for v in value[:MOST_ENTRIES] if isinstance(v, str) and len(v) <= LONGEST_ENTRY)
         odd = [v for v in value[:MOST_ENTRIES] if not isinstance(v, str) or len(v) > LONGEST_ENTRY]
         if odd or len(value) > MOST_ENTRIES:
-            bad[key] = f"{len(value):,} entries, more than {MOST_ENTRIES:,}" if len(value) > MOST_ENTRIES else f"{odd[0]!r:.60} among {len(value):,} entries"
+            many = f"{len(value):,} entries, more than {MOST_ENTRIES:,}"
+            bad[key] = many if len(value) > MOST_ENTRIES else f"{odd[0]!r:.60} among {len(value):,} entries"
     dynamic = _dict(claim.get("dynamic"))
     if dynamic:
         lists["dynamic"] = tuple(k[2:] for k in list(dynamic)[:MOST_ENTRIES] if isinstance(k, str) and k.startswith("-:") and len(k) <= LONGEST_ENTRY)
@@ -188,8 +193,10 @@ def _schemes(claim: dict[str, Any]) -> Iterator[Scheme]:
         weights, targets = _dict(_dict(group).get("weights")), _dict(group).get("targets")
         if weights:
             listed = tuple(t for t in targets[:MOST_ENTRIES] if isinstance(t, str) and len(t) <= LONGEST_ENTRY) if isinstance(targets, list) else ()
-            yield Scheme(str(name)[:80], listed, _size(weights.get("num_bits")), _text(weights.get("type")).lower(), _text(weights.get("strategy")).lower(),
-                         _pair(weights.get("block_structure")), _size(weights.get("group_size")), _text(_dict(group).get("format") or claim.get("format")),
+            yield Scheme(str(name)[:80], listed, _size(weights.get("num_bits")), _text(weights.get("type")).lower(),
+                         _text(weights.get("strategy")).lower(),
+                         _pair(weights.get("block_structure")), _size(weights.get("group_size")),
+                         _text(_dict(group).get("format") or claim.get("format")),
                          weights.get("symmetric") is not False)
 
 

@@ -91,7 +91,8 @@ def view(case: Case, target: Target) -> View:
     found.built = build(case, names, units(case))
     found.defaults = default_entries(case, names, given=bool(key) and key in claim.lists)
     found.spelled = {entry: spelled(entry, names, found.reader) for entry in entries}
-    if not found.reader:
+    if not found.reader or key in claim.bad_lists:  # WB311 speaks first
+        found.reader = ""
         return found
     asked = dict.fromkeys(path for b in found.built for path in b.asked)
     texts = dict.fromkeys(text for entry in entries for text in found.spelled[entry])

@@ -20,7 +20,7 @@ from weighbridge.errors import WeighbridgeError
 
 __all__ = ["ACTIVATIONS", "Experts", "Linear", "silu", "threads"]
 LOT = 256  # pairs of token and expert that go through the experts together
-FEW = 8  # vectors up to which codes are multiplied as they are read; for more, decoding a panel pays
+FEW, FEW_TURNED = 16, 8  # vectors up to which codes are multiplied as they are read; for more, decoding a panel pays
 
 
 class Linear:
@@ -39,6 +39,10 @@ class Linear:
         self.nbytes = sum(q.codes_RC.nbytes + (0 if q.scale_RbCb is None else q.scale_RbCb.nbytes) for _, _, q in self.parts)
 
     @cached_property
+    def few(self) -> int:
+        return FEW_TURNED if any(table.order(q.codes_RC)[0] for _, _, q in self.parts) else FEW
+
+    @cached_property
     def table(self) -> table.Table:
         return table.Table(table.make_jobs(self.parts))
 
@@ -49,7 +53,7 @@ class Linear:
         if out is not None and out.shape != (len(x_TK), self.shape[0]):
             raise WeighbridgeError("width", f"the result is {[len(x_TK), self.shape[0]]}, the place for it {list(out.shape)}", "matrix")
         given, out = out, np.empty((len(x_TK), self.shape[0]), np.float32) if out is None or not _dense_rows(out) else out
-        if len(x_TK) > FEW:
+        if len(x_TK) > self.few:
             panels.multiply(self.parts, x_TK, out, self.reads)
         elif len(x_TK):
             vectors = table.Vectors(x_TK, self.table.scaled)
@@ -112,7 +116,7 @@ class Experts:
         experts = np.flatnonzero(counts)
         counts = counts[experts]
         ends = np.cumsum(counts)
-        few = counts <= FEW
+        few = counts <= min(self.gate[0].few, self.up[0].few, self.down[0].few)
         pairs = [order[end - count : end] for end, count in zip(ends, counts)]
         for each in _batches([(e, p) for e, p, is_few in zip(experts, pairs, few) if is_few]):
             taken = np.concatenate([p for _, p in each])

@@ -37,11 +37,12 @@ def find(case: Case) -> Iterator[Finding]:
     count = sum(s.pair.count for s in found)
     kinds = ", ".join(dict.fromkeys(claim_find.NAMES[s.encoding] for s in found))
     scale = next((s.name[: len(s.name) - len(s.key.suffix)] + (s.pair.row.scale_suffix or "") for s in found if s.pair.row.scale_suffix), "")
-    yield RULE.finding(f"{count:,} weights are quantized, and no configuration says so", Where("config.json", tensor=folded(s.name for s in found), key="quantization_config",
+    yield RULE.finding(f"{count:,} weights are quantized, and no configuration says so",
+                       Where("config.json", tensor=folded(s.name for s in found), key="quantization_config",
                                                                                            count=count),
                        evidence=f"{kinds} in the headers, no quantization_config",
-                       consequence=f"codes are taken for values; llama.cpp: ValueError: Can not map tensor '{scale}'; quantizing again: Promotion for Float8 "
-                       "Types is not supported", fix=_fix(case, found))
+                       consequence=f"codes are taken for values; llama.cpp: ValueError: Can not map tensor '{scale}'; quantizing again: "
+                       "Promotion for Float8 Types is not supported", fix=_fix(case, found))
 
 
 def _fix(case: Case, found: list[claim_find.Stored]) -> Fix:

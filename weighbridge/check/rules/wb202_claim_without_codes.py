@@ -40,7 +40,9 @@ def find(case: Case) -> Iterator[Finding]:
         if claim.place in ("metadata", "quantize"):
             continue
         edits = (Edit("neuron_config.json", ("quantized",), False),) if claim.place == "neuron" else (Edit(claim.file, claim.path, Remove),)
-        yield RULE.finding(f"The configuration claims {claim.method or 'a quantization'}, and no weight is quantized", Where(claim.file, key=".".join(claim.path)),
-                           evidence=f"0 of {len(case.modules.all):,} weights hold codes" + (f"; quantization_status is {claim.status}" if claim.status else ""),
+        yield RULE.finding(f"The configuration claims {claim.method or 'a quantization'}, and no weight is quantized",
+                           Where(claim.file, key=".".join(claim.path)),
+                           evidence=f"0 of {len(case.modules.all):,} weights hold codes" + (f"; quantization_status is {claim.status}"
+                                                                                            if claim.status else ""),
                            consequence=SAID.get(claim.family, "no error: values are cast to FP8 without a scale, or scales stay uninitialised"),
                            fix=Fix(f"take {claim.where} out", None, edits))

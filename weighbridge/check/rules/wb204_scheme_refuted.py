@@ -40,7 +40,8 @@ def find(case: Case) -> Iterator[Finding]:
         key, said = NEEDED.get(claim.family, ("", ""))
         if key and not claim.raw.get(key):
             yield RULE.finding(f"The configuration claims {claim.method} and has no {key}", Where(claim.file, key=claim.key(key)),
-                               evidence=f"keys {', '.join(sorted(map(str, claim.raw))[:8])}; {case.survey.quantized:,} weights hold codes", consequence=said,
+                               evidence=f"keys {', '.join(sorted(map(str, claim.raw))[:8])}; {case.survey.quantized:,} weights hold codes",
+                               consequence=said,
                                fix="use the config.json that belongs to these files")
     expected = claim_find.expected_encodings(claim) if claim and not case.survey.neuron else frozenset()
     wrong = [s for s in claim_find.stored(case) if s.encoding not in expected] if expected else []

@@ -44,7 +44,8 @@ def find(case: Case) -> Iterator[Finding]:
     yield RULE.finding(f"Scales are claimed for each {' or '.join(sorted(wanted))}, and {count:,} weights have them for each {strategy}",
                        Where(claim.file, tensor=folded(s.name for s in wrong), key=claim.key(key), count=count),
                        evidence=f"scale {list(wrong[0].scale_shape)} beside {list(wrong[0].shape)} at {wrong[0].name}",
-                       consequence="a shape error at the first such scale, or scales of other rows, without an error", fix=_fix(case, claim, strategy))
+                       consequence="a shape error at the first such scale, or scales of other rows, without an error",
+                       fix=_fix(case, claim, strategy))
 
 
 def _strategies(claim: Stated) -> set[str]:
@@ -53,7 +54,8 @@ def _strategies(claim: Stated) -> set[str]:
     if claim.family == "compressed-tensors" and claim.schemes:
         found = {s.strategy for s in claim.schemes}
         return found if "" not in found and found <= {"tensor", "channel", "block"} else set()
-    return {"FP8": {"tensor"}, "FP8_PER_CHANNEL_PER_TOKEN": {"channel"}, "FP8_PB_WO": {"block"}}.get(claim.algo, set()) if claim.family == "modelopt" else set()
+    return {"FP8": {"tensor"}, "FP8_PER_CHANNEL_PER_TOKEN": {"channel"}, "FP8_PB_WO": {"block"}}.get(claim.algo,
+                                                                                                     set()) if claim.family == "modelopt" else set()
 
 
 def _strategy(s: claim_find.Stored) -> str:

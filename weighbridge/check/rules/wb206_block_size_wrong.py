@@ -40,11 +40,12 @@ def find(case: Case) -> Iterator[Finding]:
     if not odd or 2 * len(odd) < len(found) or block is None or block == claim.block:
         return
     first = odd[0]
+    due = [-(-first.shape[0] // claim.block[0]), -(-first.shape[1] // claim.block[1])]
     path = (*claim.path, "weight_block_size") if claim.family != "compressed-tensors" else ()
     yield RULE.finding(f"The claimed block {list(claim.block)} does not give the stored grids, {list(block)} does",
                        Where(claim.file, tensor=folded(s.name for s in odd), key=claim.key("weight_block_size" if path else "config_groups"),
                              count=sum(s.pair.count for s in odd)),
-                       evidence=f"{list(first.shape)} by {list(claim.block)} is {[-(-first.shape[0] // claim.block[0]), -(-first.shape[1] // claim.block[1])]}, "
+                       evidence=f"{list(first.shape)} by {list(claim.block)} is {due}, "
                        f"stored is {list(first.scale_shape)} at {first.name}",
                        consequence="a shape error at the first scale, or each block gets another one's scale",
                        fix=Fix(f"write {list(block)}", list(block), (Edit(claim.file, path, list(block)),) if path else ()))

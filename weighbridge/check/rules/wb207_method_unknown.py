@@ -44,11 +44,13 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
                                consequence=NO_METHOD, fix="write the quant_method that belongs to these files", runtime=target.runtime)
         elif not claim.method:
             yield RULE.finding("The quantization config has no quant_method", place, evidence=f"keys {', '.join(sorted(map(str, claim.raw))[:6])}",
-                               consequence="the claim is not read, or refused", fix="write the quant_method that belongs to these files", severity="warning",
+                               consequence="the claim is not read, or refused", fix="write the quant_method that belongs to these files",
+                               severity="warning",
                                runtime=target.runtime)
         return
     known = METHODS[target.runtime]
     if claim.method and claim.method not in known and method_family(claim.method) not in known:
-        yield RULE.finding(f"{target.runtime} does not know quant_method {claim.method!r:.60}", place, evidence=f"known are {', '.join(known[:8])}, …",
+        yield RULE.finding(f"{target.runtime} does not know quant_method {claim.method!r:.60}", place,
+                           evidence=f"known are {', '.join(known[:8])}, …",
                            consequence=UNKNOWN[target.runtime].format(method=claim.method[:60]),
                            fix=f"use another reader, or convert the checkpoint to a method that {target.runtime} knows", runtime=target.runtime)

@@ -27,9 +27,11 @@ from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 from weighbridge.check.stated import read_by
 
-RULE = Rule("WB208", "claim-place-unread", "error", tuple(METHODS), {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "SGLang main",
+RULE = Rule("WB208", "claim-place-unread", "error", tuple(METHODS), {"transformers": "transformers 5.23.0", "vllm": "vLLM main",
+                                                                     "sglang": "SGLang main",
                                                                        "tensorrt-llm": "TensorRT-LLM main", "llama.cpp": "llama.cpp master"})
-SHOWN = {"config": "quantization_config", "text": "text_config.quantization_config", "compression": "compression_config", "hf_quant": "hf_quant_config.json"}
+SHOWN = {"config": "quantization_config", "text": "text_config.quantization_config", "compression": "compression_config",
+         "hf_quant": "hf_quant_config.json"}
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
@@ -44,5 +46,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     yield RULE.finding(f"{target.runtime} does not look at {claim.where}", Where(claim.file, key=".".join(claim.path)),
                        evidence=f"it reads {', '.join(SHOWN[p] for p in PLACES[target.runtime])}; {case.survey.quantized:,} weights hold codes",
                        consequence="no error: the model is built unquantized, and codes are taken for values",
-                       fix=Fix("write the claim as quantization_config in config.json" if known else f"use a reader that reads {claim.file}, or convert", value, edits),
+                       fix=Fix("write the claim as quantization_config in config.json" if known
+                               else f"use a reader that reads {claim.file}, or convert", value, edits),
                        runtime=target.runtime)

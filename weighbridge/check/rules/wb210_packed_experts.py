@@ -39,7 +39,7 @@ def find(case: Case) -> Iterator[Finding]:
         first = found[0]
         yield RULE.finding("Experts hold two codes in each byte, and the configuration says fp8",
                            Where(claim.file, tensor=folded(s.name for s in found), key="expert_dtype", count=sum(s.pair.count for s in found)),
-                           evidence=f"{first.pair.row.dtype} {list(first.shape)} with scales {list(first.scale_shape)}: {2 * first.shape[-1]} values of 4 bits in a "
-                           "row, 32 to a scale; expert_dtype is not said",
+                           evidence=f"{first.pair.row.dtype} {list(first.shape)} with scales {list(first.scale_shape)}: "
+                           f"{2 * first.shape[-1]} values of 4 bits in a row, 32 to a scale; expert_dtype is not said",
                            consequence="no error in readers that take every byte for FP8: half the columns, all of them wrong",
                            fix=Fix("write expert_dtype: fp4", "fp4", (Edit("config.json", ("expert_dtype",), "fp4"),)))

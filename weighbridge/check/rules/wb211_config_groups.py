@@ -36,11 +36,13 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         return
     groups = claim.raw.get("config_groups")
     if isinstance(groups, dict) and len(groups) > 1:
-        yield RULE.finding(f"The config has {len(groups)} config_groups, the converter takes one", Where(claim.file, key=claim.key("config_groups"), count=len(groups)),
+        yield RULE.finding(f"The config has {len(groups)} config_groups, the converter takes one",
+                           Where(claim.file, key=claim.key("config_groups"), count=len(groups)),
                            evidence=", ".join(f"{s.name}: {s.bits} bits {s.kind} {s.strategy}" for s in claim.schemes[:4]),
                            consequence="NotImplementedError: Can't handle multiple config groups for compressed-tensors yet",
                            fix="decode the checkpoint first, and convert that", runtime=target.runtime)
     elif claim.fmt and claim.fmt not in FORMATS:
-        yield RULE.finding(f"The converter does not know the format {claim.fmt!r:.40}", Where(claim.file, key=claim.key("format")), evidence=f"known are {', '.join(FORMATS)}",
+        yield RULE.finding(f"The converter does not know the format {claim.fmt!r:.40}", Where(claim.file, key=claim.key("format")),
+                           evidence=f"known are {', '.join(FORMATS)}",
                            consequence=f"NotImplementedError: Quant format {claim.fmt!r:.40} for method 'compressed-tensors' is not yet supported",
                            fix="decode the checkpoint first, and convert that", runtime=target.runtime)

@@ -27,8 +27,8 @@ from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
-RULE = Rule("WB213", "bitsandbytes-reader", "error", ("vllm", "sglang", "tensorrt-llm", "neuron"), {"vllm": "vLLM main", "sglang": "SGLang main",
-                                                                                               "tensorrt-llm": "TensorRT-LLM main", "neuron": "NxD 2.29"})
+RULE = Rule("WB213", "bitsandbytes-reader", "error", ("vllm", "sglang", "neuron"),
+            {"vllm": "vLLM main", "sglang": "SGLang main", "neuron": "NxD 2.29"})
 EXPERTS_SINCE, CLASSES_SINCE = "0.10.1", "0.8"
 
 
@@ -37,20 +37,22 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     if not found:
         return
     suffix = found[0].pair.row.scale_suffix or ".SCB"
-    experts = any(".experts." in s.name for s in found)
-    said = f"KeyError: '{found[0].name.removesuffix('.weight').removeprefix('model.')}{suffix}'"
-    if target.runtime in ("tensorrt-llm", "neuron"):
-        severity, why = "error", "it has no bitsandbytes"
-    elif target.before(EXPERTS_SINCE) and experts and target.runtime == "vllm":
-        severity, why = "error", f"experts of bitsandbytes are read since {EXPERTS_SINCE}"
-    elif target.before(CLASSES_SINCE) and target.runtime == "vllm":
-        severity, why = "error", f"before {CLASSES_SINCE} only some model classes know bitsandbytes"
-    elif case.settings.quantization and case.settings.quantization != "bitsandbytes":
-        severity, why = "error", f"{case.settings.where('quantization')} is {case.settings.quantization}"
-    else:
-        severity, why = "note", "classes outside the project's own may not know bitsandbytes"
-    yield RULE.finding(f"{target.runtime} does not load these bitsandbytes weights: {why}", Where(tensor=folded(s.name for s in found), count=sum(s.pair.count for s in found)),
-                       evidence=f"{found[0].pair.row.dtype} with {suffix}", consequence=said, severity=severity,
-                       fix="use transformers, a vLLM that knows the class, or the unquantized checkpoint", runtime=target.runtime) if severity != "note" else RULE.finding(
-        "bitsandbytes weights need a class that knows them", Where(tensor=folded(s.name for s in found), count=sum(s.pair.count for s in found)),
-        evidence=f"{found[0].pair.row.dtype} with {suffix}", consequence=said, severity="note", fix=why, runtime=target.runtime)
+    severity, why = _why(case, target, any(".experts." in s.name for s in found))
+    yield RULE.finding(f"bitsandbytes weights in {target.runtime}: {why}",
+                       Where(tensor=folded(s.name for s in found), count=sum(s.pair.count for s in found)),
+                       evidence=f"{found[0].pair.row.dtype} with {suffix}", severity=severity,
+                       consequence=f"KeyError: '{found[0].name.removesuffix('.weight').removeprefix('model.')}{suffix}'",
+                       fix="use transformers, a vLLM that knows the class, or the unquantized checkpoint", runtime=target.runtime)
+
+
+def _why(case: Case, target: Target, experts: bool) -> tuple[str, str]:
+    flag, vllm = case.settings.quantization, target.runtime == "vllm"
+    if target.runtime == "neuron":
+        return "error", "it does not know them"
+    if vllm and experts and target.before(EXPERTS_SINCE):
+        return "error", f"experts are read since {EXPERTS_SINCE}"
+    if vllm and target.before(CLASSES_SINCE):
+        return "error", f"before {CLASSES_SINCE} only some model classes know them"
+    if flag and flag != "bitsandbytes":
+        return "error", f"{case.settings.where('quantization')} is {flag:.40}"
+    return "note", "a model class of your own may not know them"

@@ -39,8 +39,10 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     if claim is None or claim.method != "fp8":
         return
     for key, value, said, right in _refused(claim, target.runtime):
-        yield RULE.finding(f"{target.runtime} refuses {key} {value!r:.40}", Where(claim.file, key=claim.key(key)), evidence=f"{key} is {value!r:.60}", consequence=said,
-                           fix=Fix(f"write {key}: {right}", right, (Edit(claim.file, (*claim.path, key), right),)) if right is not None else "use a reader that takes it",
+        yield RULE.finding(f"{target.runtime} refuses {key} {value!r:.40}", Where(claim.file, key=claim.key(key)), evidence=f"{key} is {value!r:.60}",
+                           consequence=said,
+                           fix=Fix(f"write {key}: {right}", right, (Edit(claim.file, (*claim.path, key), right),
+                                                                    )) if right is not None else "use a reader that takes it",
                            runtime=target.runtime)
 
 

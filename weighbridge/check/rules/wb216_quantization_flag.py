@@ -29,6 +29,8 @@ from weighbridge.check.stated import method_family, read_by
 
 RULE = Rule("WB216", "quantization-flag", "error", ("vllm", "sglang"), {"vllm": "vLLM main", "sglang": "SGLang main"})
 OVERRIDES = frozenset({"gptq", "awq", "auto-round", "inc", "moe_wna16", "bitblas", "gptq_bitblas", "w8a8_fp8", "w8a8_int8"})
+# Flags that name a part or a kernel of the claimed method.
+INNER = {("modelopt", "petit_nvfp4"), ("compressed-tensors", "w8a8_fp8"), ("compressed-tensors", "w8a8_int8")}
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
@@ -38,11 +40,14 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     claim, place = read_by(case.stated, target.runtime), Where(key=case.settings.where("quantization"))
     if claim is not None and claim.method:
         same = method_family(flag) == claim.family or {flag, claim.family} <= OVERRIDES or (claim.family in ("gptq", "awq") and flag in OVERRIDES)
-        if not same and not (claim.family == "modelopt" and flag in ("petit_nvfp4",)) and not (claim.family == "compressed-tensors" and flag.startswith("w8a8")):
-            yield RULE.finding(f"{place.key} says {flag!r:.40}, the checkpoint is {claim.method!r:.40}", place, evidence=f"{claim.where}: quant_method {claim.method!r:.40}",
-                               consequence=f"ValueError: Quantization method specified in the model config ({claim.method[:40]}) does not match the quantization method "
-                               f"specified in the `quantization` argument ({flag[:40]}).", fix="leave the flag away", runtime=target.runtime)
+        inner = (claim.family, flag) in INNER
+        if not same and not inner:
+            yield RULE.finding(f"{place.key} says {flag!r:.40}, the checkpoint is {claim.method!r:.40}", place,
+                               evidence=f"{claim.where}: quant_method {claim.method!r:.40}",
+                               consequence=f"ValueError: Quantization method specified in the model config ({claim.method[:40]}) does not match the "
+                               f"quantization method specified in the `quantization` argument ({flag[:40]}).", fix="leave the flag away", runtime=target.runtime)
     elif case.survey.quantized and claim is None:
-        yield RULE.finding(f"{place.key} {flag!r:.40} quantizes weights that are quantized already", place, evidence=f"{case.survey.quantized:,} weights hold codes",
+        yield RULE.finding(f"{place.key} {flag!r:.40} quantizes weights that are quantized already", place,
+                           evidence=f"{case.survey.quantized:,} weights hold codes",
                            consequence="RuntimeError: Promotion for Float8 Types is not supported, or codes are quantized as if they were values",
                            fix="put the quantization_config back, and leave the flag away", runtime=target.runtime)

@@ -41,6 +41,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     found = [b for b in view.candidates if not b.coded and not b.skipped and b.fused not in split and b.path not in told]
     if found:
         routers = " (routers among them)" if any(b.role == "router" for b in found) else ""
-        yield RULE.finding(f"{len(found):,} modules hold plain values and no entry of the skip list names them{routers}", skip_find.place(view, found),
+        yield RULE.finding(f"{len(found):,} modules hold plain values and no entry of the skip list names them{routers}",
+                           skip_find.place(view, found),
                            evidence=f"{found[0].units[0].first.weight.dtype} in the files; {view.where} has {len(view.entries):,} entries",
                            consequence=skip_find.plain_but_built(case, view, found), fix=skip_find.right_list(case, view), runtime=target.runtime)

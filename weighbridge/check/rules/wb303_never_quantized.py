@@ -37,5 +37,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         what = " and ".join(dict.fromkeys(WHAT[b.role] for b in found))
         yield RULE.finding(f"The files hold codes for {what}, which {target.runtime} always builds plain", skip_find.place(view, found),
                            evidence=f"{found[0].units[0].first.weight.dtype} with {found[0].units[0].first.scale_suffix or 'no scale'}",
-                           consequence=skip_find.listed_but_coded(case, view, found), fix="decode these modules in the files, and name them in the skip list",
+                           consequence=skip_find.listed_but_coded(case, view, found),
+                           fix="decode these modules in the files, and name them in the skip list",
                            runtime=target.runtime)

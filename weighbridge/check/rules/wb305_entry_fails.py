@@ -40,7 +40,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
                            fix=skip_find.right_list(case, view), runtime=target.runtime)
     refused = [entry for entry in view.entries if view.refusal(entry)] if view.reader else []
     if refused:
-        yield RULE.finding(f"{shown(refused[0])} was not tried", Where(file=view.file, key=view.where, count=len(refused)), evidence=view.refusal(refused[0]),
+        yield RULE.finding(f"{shown(refused[0])} was not tried", Where(file=view.file, key=view.where, count=len(refused)),
+                           evidence=view.refusal(refused[0]),
                            severity="note", fix="write the entry without nested or many repeats", runtime=target.runtime)
     if view.problem:
         yield RULE.finding("The skip list was not matched", Where(file=view.file, key=view.where), evidence=view.problem, severity="warning",

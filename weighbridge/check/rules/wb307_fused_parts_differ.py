@@ -46,14 +46,16 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
             yes = [b.path.rpartition(".")[2] for b in parts if (b.skipped if kind == "listed" else b.coded)]
             no = [b.path.rpartition(".")[2] for b in parts if b.path.rpartition(".")[2] not in yes]
             text = f"{', '.join(yes)} {'listed' if kind == 'listed' else 'quantized'}, {', '.join(no)} not"
-            yield RULE.finding(f"Parts of {len(found):,} fused layers differ: {text}", Where(view.file, module=folded(found), key=view.where, count=len(found)),
+            yield RULE.finding(f"Parts of {len(found):,} fused layers differ: {text}",
+                               Where(view.file, module=folded(found), key=view.where, count=len(found)),
                                evidence=f"{name}: {text}", consequence=_consequence(view, name),
-                               fix=skip_find.right_list(case, view) if kind == "listed" else "decode the quantized parts, or quantize the others: one layer, one precision",
+                               fix=skip_find.right_list(case, view) if kind == "listed"
+                               else "decode the quantized parts, or quantize the others: one layer, one precision",
                                runtime=target.runtime)
     mixed = [b for b in view.candidates if b.experts and b.coded and b.plain]
     if mixed:
         module = next(u.first_plain for b in mixed for u in b.units if u.first_plain is not None)
-        yield RULE.finding(f"Experts of {len(mixed):,} layers differ: {mixed[0].coded:,} of {mixed[0].coded + mixed[0].plain:,} matrices are quantized",
+        yield RULE.finding(f"Experts of {len(mixed):,} layers differ: {mixed[0].coded:,} matrices are quantized, {mixed[0].plain:,} are not",
                            skip_find.place(view, mixed), evidence=f"{module.path} is {module.weight.dtype}, others of its layer hold codes",
                            consequence="the experts of a layer are one module: it is built quantized or plain as a whole",
                            fix="decode the quantized experts of that layer, or quantize the others", runtime=target.runtime)

@@ -42,5 +42,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         sure = any(b.candidate for b in found)
         yield RULE.finding(f"{len(renamed):,} entries are spelled with names that {target.runtime} does not use", skip_find.place(view, found),
                            evidence=f"{folded(renamed)} matches nothing; the modules are {folded(b.path for b in found)}",
-                           consequence=skip_find.plain_but_built(case, view, found) if sure else "built quantized where this class quantizes its towers",
+                           consequence=skip_find.plain_but_built(case, view,
+                                                                 found) if sure else "built quantized where this class quantizes its towers",
                            fix=skip_find.right_list(case, view), severity="error" if sure else "warning", runtime=target.runtime)

@@ -44,8 +44,10 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         for unit in built.units:
             words.update(unit.path.split("."))
     absent = [e for e in silent if not _known(e, words)]
-    yield RULE.finding(f"{len(silent):,} of {len(view.entries):,} entries match no module in {target.runtime}", Where(view.file, key=view.where, count=len(silent)),
-                       evidence=f"{folded(absent)}: no such name in the files" if absent else f"{folded(silent)}; {target.runtime} matches {RULES[view.reader].way}",
+    yield RULE.finding(f"{len(silent):,} of {len(view.entries):,} entries match no module in {target.runtime}",
+                       Where(view.file, key=view.where, count=len(silent)),
+                       evidence=f"{folded(absent)}: no such name in the files" if absent
+                       else f"{folded(silent)}; {target.runtime} matches {RULES[view.reader].way}",
                        consequence="none by itself", fix="nothing must be done", runtime=target.runtime)
 
 

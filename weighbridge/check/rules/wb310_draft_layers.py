@@ -50,7 +50,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     if plain:
         fix = skip_find.right_list(case, view) if view.claim and view.key != "dynamic" else "name them in `dynamic`, each as \"-:regex\": {}"
         yield RULE.finding(f"{len(plain):,} modules of draft layers hold plain values and no entry names them", skip_find.place(view, plain),
-                           evidence=f"{plain[0].units[0].first.weight.dtype} in the files; {view.where or 'the config'} has {len(view.entries):,} entries",
+                           evidence=f"{plain[0].units[0].first.weight.dtype} in the files; {len(view.entries):,} entries in {view.where or 'the config'}",
                            consequence=ONLY + skip_find.plain_but_built(case, view, plain), fix=fix, runtime=target.runtime)
     coded = [b for b in drafts if b.candidate is False and b.coded]
     if coded:
@@ -58,7 +58,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         silent = all(b.path.endswith("eh_proj") for b in coded)
         yield RULE.finding(f"{len(coded):,} modules of draft layers hold codes, and {target.runtime} builds them plain", skip_find.place(view, coded),
                            evidence=f"{coded[0].units[0].first.weight.dtype} in the files",
-                           consequence=ONLY + ("no error: raw codes are taken for values, and the next norm hides it" if silent else f"KeyError: '{name}'"),
+                           consequence=ONLY + ("no error: raw codes are taken for values, and the next norm hides it" if silent
+                                               else f"KeyError: '{name}'"),
                            fix="leave speculative decoding off, or decode these modules in the files", runtime=target.runtime)
 
 

@@ -69,8 +69,10 @@ FAULTS = (
     Fault("0.11.1", "the ignore list is not read for experts", "a load error at the first weight of the plain experts", _plain_experts),
     Fault("0.6.6", "Qwen2 doubles the prefix of its layers (layers.N.layers.), so the list matches nothing",
           "KeyError: 'layers.0.self_attn.qkv_proj.weight'", _qwen2_parts),
-    Fault("", "`.conv.` becomes `.short_conv.` in the list and not in the layer", "AttributeError: 'MergedColumnParallelLinear' object … weight_loader", _short_conv),
-    Fault("", "the prefix of EAGLE3's attention lacks `.self_attn`, so the list does not match it", "AssertionError (shape) in load_qkv_weight", _eagle3),
+    Fault("", "`.conv.` becomes `.short_conv.` in the list and not in the layer",
+          "AttributeError: 'MergedColumnParallelLinear' object … weight_loader", _short_conv),
+    Fault("", "the prefix of EAGLE3's attention lacks `.self_attn`, so the list does not match it", "AssertionError (shape) in load_qkv_weight",
+          _eagle3),
 )
 
 
@@ -84,5 +86,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
             severity = "warning" if not fault.mended else "error" if target.version else "note"
             yield RULE.finding(f"vLLM {'before ' + fault.mended if fault.mended else '(some versions)'}: {fault.title}", skip_find.place(view, found),
                                evidence=f"{len(found):,} plain modules that the list names rightly", consequence=fault.said, severity=severity,
-                               fix=f"use vLLM {fault.mended} or newer" if fault.mended else "use a version in which the issue is closed, or quantize these modules too",
+                               fix=f"use vLLM {fault.mended} or newer" if fault.mended
+                               else "use a version in which the issue is closed, or quantize these modules too",
                                runtime=target.runtime)
