@@ -45,6 +45,19 @@ def test_measured_table(entry, reader, cell):
     assert table([entry], MODULES)[entry][reader] == cell
 
 
+# TensorRT-LLM's column: shell patterns and `re:` for the whole path or a parent. llama.cpp has no list.
+TENSORRT_LLM: dict[str, tuple[str, ...]] = {
+    "gate": NONE, "mlp.gate": NONE, "self_attn": NONE, "re:.*gate$": (MOE, GATE, SHARED), "*gate*": ALL_GATES, "model.layers.1": NONE,
+    "model.layers.*.self_attn": ATTENTION,
+}
+
+
+@pytest.mark.parametrize("entry", EXPECTED)
+def test_the_readers_that_the_table_leaves_out(entry):
+    cells = table([entry], MODULES, ["tensorrt-llm", "llama.cpp"])[entry]
+    assert cells == {"tensorrt-llm": TENSORRT_LLM[entry], "llama.cpp": NONE}
+
+
 @pytest.mark.parametrize("entry", EXPECTED)
 def test_readers_of_one_column_agree(entry):
     cells = table([entry], MODULES, RULES)[entry]

@@ -117,7 +117,8 @@ def naming(case: Case, target: Target, claim: Stated, reader: str) -> Naming:
     model_type = str(case.text_config.get("model_type") or case.checkpoint.model_type)[:80] if nested else case.checkpoint.model_type[:80]
     alone = nested and (bool(listed) and all("CausalLM" in a for a in listed) or case.checkpoint.model_type.endswith("_text"))
     fused = case.settings.neuron.get("fused_qkv") is True or case.checkpoint.neuron_config.get("fused_qkv") is True
-    return Naming(target, claim, reader, model_type, case.checkpoint.model_type[:80], nested and not alone, alone, fused, case.sizes.layers, case.sizes.tied)
+    return Naming(target, claim, reader, model_type, case.checkpoint.model_type[:80], nested and not alone, alone, fused, case.sizes.layers,
+                  case.sizes.tied)
 
 
 def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:

@@ -45,7 +45,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
             yield RULE.finding(f"{place.key} says {flag!r:.40}, the checkpoint is {claim.method!r:.40}", place,
                                evidence=f"{claim.where}: quant_method {claim.method!r:.40}",
                                consequence=f"ValueError: Quantization method specified in the model config ({claim.method[:40]}) does not match the "
-                               f"quantization method specified in the `quantization` argument ({flag[:40]}).", fix="leave the flag away", runtime=target.runtime)
+                               f"quantization method specified in the `quantization` argument ({flag[:40]}).", fix="leave the flag away",
+                               runtime=target.runtime)
     elif case.survey.quantized and claim is None:
         yield RULE.finding(f"{place.key} {flag!r:.40} quantizes weights that are quantized already", place,
                            evidence=f"{case.survey.quantized:,} weights hold codes",

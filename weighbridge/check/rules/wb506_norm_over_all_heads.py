@@ -30,7 +30,7 @@ from weighbridge.check.nxd_settings import effective, shown
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
-RULE = Rule("WB506", "norm-over-all-heads", "warning", (*cuts.READERS, "neuron"),
+RULE = Rule("WB506", "norm-over-all-heads", "warning", ("vllm", "sglang", "neuron"),
             {"neuron": "NxDI contrib/MiniMax-M2", "vllm": "vLLM main", "sglang": "SGLang main"})
 
 

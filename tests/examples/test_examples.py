@@ -1,0 +1,115 @@
+"""The examples: what can be held without a device and without a download."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import weighbridge.api as wb
+from tests.engine import faults
+from weighbridge.checkpoint.source import open_checkpoint
+from weighbridge.engine.compare import EngineSide, compare
+from weighbridge.engine.engine import load as load_engine
+from weighbridge.plan.bind import bind
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SMOLLM2, JARGON = os.environ.get("WEIGHBRIDGE_SMOLLM2"), os.environ.get("WEIGHBRIDGE_JARGON")
+
+
+def example(name: str):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_every_example_compiles(path):
+    compile(path.read_text(encoding="utf-8"), str(path), "exec")
+
+
+def test_the_device_example_uses_only_settings_that_convert_writes(tmp_path):
+    wb.open(faults.DEMO).convert(tmp_path / "out", "neuron", attention="exact")
+    written = json.loads((tmp_path / "out" / "neuron_config.json").read_text())
+    tree = ast.parse((EXAMPLES / "load_on_neuron.py").read_text(encoding="utf-8"))
+    used = {node.slice.value for node in ast.walk(tree) if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)
+            and node.value.id == "settings" and isinstance(node.slice, ast.Constant)}
+    assert used >= {"quantized_checkpoints_path", "torch_dtype", "batch_size"} and used <= written.keys()
+    settings, environment = example("load_on_neuron").read_settings(tmp_path / "out")
+    assert environment == {"XLA_HANDLE_SPECIAL_SCALAR": "1", "UNSAFE_FP8FNCAST": "1"} and "env" not in settings
+    assert Path(settings["quantized_checkpoints_path"]).resolve() == (tmp_path / "out").resolve()
+    assert settings.keys() | {"env"} == written.keys()
+
+
+def test_gguf_rows_become_hf_rows():
+    """The example's order against the pairs that rotary positions turn: GGUF (0,1), (2,3)...; Hugging Face (0, half), (1, half + 1)..."""
+    pytest.importorskip("gguf")
+    rows = np.arange(12)[:, None].repeat(2, 1)  # two heads of six
+    turned = example("smollm2").hf_order(rows, 2)[:, 0].tolist()
+    assert turned == [0, 2, 4, 1, 3, 5, 6, 8, 10, 7, 9, 11]
+
+
+# ---- real weights
+
+needs_smollm2 = pytest.mark.skipif(not SMOLLM2, reason="WEIGHBRIDGE_SMOLLM2: a folder that examples/smollm2.py wrote")
+needs_text = pytest.mark.skipif(not (SMOLLM2 and JARGON), reason="WEIGHBRIDGE_SMOLLM2, and WEIGHBRIDGE_JARGON: jargon.dict.dz of Debian's dict-jargon")
+
+
+def side(path) -> EngineSide:
+    source = bind(open_checkpoint(path))
+    return EngineSide(load_engine(source), source)
+
+
+def windows() -> list[list[int]]:
+    """3,072 tokens of the Jargon File in six windows."""
+    from weighbridge.engine.tokenizer import Tokenizer
+
+    text = gzip.decompress(Path(JARGON).read_bytes()).decode("utf-8", "replace")[400_000:430_000]
+    ids = Tokenizer(open_checkpoint(SMOLLM2)).encode(text)[:3072]
+    return [ids[at : at + 512] for at in range(0, 3072, 512)]
+
+
+@needs_smollm2
+def test_smollm2_knows_the_capital():
+    from weighbridge.engine.tokenizer import Tokenizer
+
+    tokenizer, engine = Tokenizer(open_checkpoint(SMOLLM2)), side(SMOLLM2).engine
+    ids = tokenizer.encode("The capital of France is")
+    assert tokenizer.decode([int(engine.session(16).feed(ids).argmax())]) == " Paris"
+
+
+@needs_text
+def test_block_fp8_costs_what_torch_says(tmp_path):
+    """+0.0170 ± 0.0042 nats/token and KL 0.0200 by torch, all `*_proj` weights in blocks of 128x128: 576 is 4.5 of them."""
+    wb.open(SMOLLM2).convert(tmp_path / "fp8", "hf-fp8", block=(128, 128))
+    told = compare(side(SMOLLM2), side(tmp_path / "fp8"), windows(), tokens=0)
+    assert told.ok and abs(told.document()["nats_difference"] - 0.0170) < 0.005 and abs(told.document()["kl"] - 0.0200) < 0.003
+
+
+@needs_text
+def test_one_q_proj_in_gguf_order_is_found(tmp_path):
+    """Rows of layer 7's q_proj in GGUF's order: the text stays fluent, the layer is named."""
+    import shutil
+
+    from weighbridge.testing.safetensors_writer import read_header
+
+    shutil.copytree(SMOLLM2, tmp_path / "broken")
+    path = tmp_path / "broken" / "model.safetensors"
+    header, start = read_header(path)
+    entry = header["model.layers.7.self_attn.q_proj.weight"]
+    begin, end = entry["data_offsets"]
+    with open(path, "r+b") as file:
+        file.seek(start + begin)
+        rows = np.frombuffer(file.read(end - begin), np.uint16).reshape(9, 2, 32, entry["shape"][1])
+        file.seek(start + begin)
+        file.write(rows.transpose(0, 2, 1, 3).tobytes())
+    told = compare(side(SMOLLM2), side(tmp_path / "broken"), windows()[:1], tokens=0)
+    assert told.first_bad_layer == "layers.7.attn" and "rows of q or k in another order" in " ".join(told.says)
