@@ -75,8 +75,8 @@ def _by_inventory(case: Case) -> Expected:
 
 
 def _extra(path: str, known: set[str]) -> bool:
-    """Biases of known modules: whether a family has them is its own affair. Draft layers are told by their words."""
-    return path.removesuffix(".bias") in known or ".mtp" in f".{path}" or path.endswith((".k_scale", ".v_scale"))
+    """Biases of known modules: whether a family has them is its own affair. Draft layers are told by their words; scales have rules of their own."""
+    return path.removesuffix(".bias") in known or ".mtp" in f".{path}" or "scale" in path.rpartition(".")[2]
 
 
 def _fused(path: str, held: dict[str, Module]) -> str:

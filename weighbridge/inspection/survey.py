@@ -77,7 +77,7 @@ class Survey:
         self.total = Sum()
         self.quantized = self.helpers = 0
         key_names = keys_of(checkpoint.tensors)
-        self.keys = self._keys(set(key_names))
+        self.keys = self._keys(dict.fromkeys(key_names))  # in the order of the files, not of hashes
         self._walk(key_names)
         for key in self.keys.values():
             if key.what == "weight":
@@ -86,7 +86,7 @@ class Survey:
             if len(key.names) != key.paired:
                 self._add_beside(key)
 
-    def _keys(self, names: set[str]) -> dict[str, Key]:
+    def _keys(self, names: dict[str, None]) -> dict[str, Key]:
         keys = {name: self._key(name, names) for name in names}
         for owner in list(keys.values()):
             for suffix in owner.scales:
@@ -94,7 +94,7 @@ class Survey:
                 scale.what, scale.stem, scale.suffix, scale.role = "scale", owner.suffix, suffix, HELPER_ROLE
         return keys
 
-    def _key(self, name: str, names: set[str]) -> Key:
+    def _key(self, name: str, names: dict[str, None]) -> Key:
         module, _, leaf = name.rpartition(".")
         if leaf in HELPERS or leaf.startswith(("quant_state", "bitsandbytes__")):
             return Key("helper", module, "", HELPER_ROLE, ())
