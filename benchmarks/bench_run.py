@@ -9,7 +9,6 @@ BF16 checkpoint that `convert --to hf-bf16` makes, with its experts as "grouped_
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,7 +39,8 @@ class Matrices:
         experts, layers = range(sizes["experts"]), range(sizes["layers"])
         self.qkv = [self.below(*(f"layers.{n}.attn.{p}" for p in "qkv")) for n in layers]
         self.o = [self.below(f"layers.{n}.attn.o") for n in layers]
-        self.experts = [Experts(*([self.below(f"layers.{n}.moe.experts.{e}.{kind}") for e in experts] for kind in ("gate", "up", "down"))) for n in layers]
+        self.experts = [Experts(*([self.below(f"layers.{n}.moe.experts.{e}.{kind}") for e in experts] for kind in ("gate", "up", "down")))
+                        for n in layers]
         self.head = self.below("head")
         rng = np.random.default_rng(0)
         self.chosen = [rng.permutation(sizes["experts"])[None, :CHOSEN] for _ in range(64)]
@@ -102,7 +102,7 @@ class Reading:
         assert left <= 0, "the files are smaller than what is to be read"
         for piece in (p for p in pieces if len(p)):
             step = -(-len(piece) // threads())
-            together(lambda start: total(piece[start : start + step]), range(0, len(piece), step))
+            together(total, [piece[start : start + step] for start in range(0, len(piece), step)])
 
 
 def timed(function: Callable[[], object], repeat: int = 1) -> Callable[[], float]:
@@ -129,7 +129,8 @@ def matrices(folder: Path, rounds: int) -> None:
         print(f"matrices of one token, {threads()} threads")
         for name, size in sizes.items():
             own, bound = medians[name], medians[f"reading {name}"]
-            print(f"  {name:10} {size / 1e6:7.1f} MB {own * 1e3:8.2f} ms {size / own / 1e9:6.1f} GB/s   reading alone {bound * 1e3:7.2f} ms   share {bound / own:.2f}")
+            print(f"  {name:10} {size / 1e6:7.1f} MB {own * 1e3:8.2f} ms {size / own / 1e9:6.1f} GB/s   reading alone {bound * 1e3:7.2f} ms"
+                  f"   share {bound / own:.2f}")
 
 
 class Peer:
@@ -137,7 +138,8 @@ class Peer:
 
     def __init__(self, python: str, folder: Path, experts: str) -> None:
         command = [python, harness.ROOT / "benchmarks" / "peer_transformers.py", folder, experts, threads()]
-        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                        text=True)
         if not self.answer().startswith("ready"):
             raise RuntimeError(f"transformers with {experts} experts did not start")
 

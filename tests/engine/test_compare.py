@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -128,6 +130,15 @@ def test_norms_of_each_rank_alone_are_seen(demo, ids, tmp_path):
     assert report.document()["kl"] > 0.001
     grown = {row["name"]: row["relative"] for row in report.layers}
     assert grown["embed"] == 0 and grown["layers.0.attn"] > 0.01
+
+
+def test_another_rope_theta_is_named(demo, ids, tmp_path):
+    shutil.copytree(faults.DEMO, tmp_path / "b")
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config | {"rope_theta": 10000}))
+    report = compare(demo, side(tmp_path / "b"), ids, tokens=0)
+    assert report.first_bad_layer == "layers.0.attn" and "theta=50000" in report.says[0] and "theta=10000" in report.says[0]
+    assert "another rope_theta" in " ".join(report.says)
 
 
 # ---- captures

@@ -48,7 +48,8 @@ def test_reference_is_the_decoded_matrix_in_float64() -> None:
 
 def test_rows_decode_an_embedding(matrix) -> None:
     rng = np.random.default_rng(2)
-    parts = [(0, 0, matrix(rng, (100, 60), "BF16")), (100, 0, matrix(rng, (80, 60), turned=True, origin=(3, 5))), (0, 60, matrix(rng, (180, 40), "F32"))]
+    parts = [(0, 0, matrix(rng, (100, 60), "BF16")), (100, 0, matrix(rng, (80, 60), turned=True, origin=(3, 5))),
+             (0, 60, matrix(rng, (180, 40), "F32"))]
     linear = Linear(parts, (180, 100))
     whole = np.concatenate([np.concatenate([parts[0][2].decode(), parts[1][2].decode()]), parts[2][2].decode()], axis=1)
     ids = np.array([179, 0, 99, 100, 0])
@@ -79,7 +80,8 @@ def test_out_is_filled(matrix) -> None:
 
 @pytest.mark.parametrize("parts, element", [
     ([(0, 0, 4, 4)], "0 rectangles hold the element [0, 4]"), ([(0, 0, 4, 8), (3, 0, 1, 1)], "2 rectangles hold the element [3, 0]"),
-    ([(0, 0, 4, 4), (0, 5, 4, 3)], "0 rectangles hold the element [0, 4]"), ([(0, 0, 5, 8)], "leaves the matrix"), ([(-1, 0, 4, 8)], "leaves the matrix"),
+    ([(0, 0, 4, 4), (0, 5, 4, 3)], "0 rectangles hold the element [0, 4]"), ([(0, 0, 5, 8)], "leaves the matrix"),
+    ([(-1, 0, 4, 8)], "leaves the matrix"),
     ([], "0 rectangles hold the element [0, 0]"),
 ], ids=str)
 def test_rectangles_must_tile(matrix, parts, element) -> None:

@@ -201,6 +201,7 @@ ROWS = [
         variant="row-listed"),
     Row("A13", "WB304", neuron("row", ["gate", "e_score_correction_bias", "lm_head"]), neuron("row", ["lm_head"]), "neuron", "gate_up_proj",
         variant="hf-list"),
+    Row("A13", "WB304", neuron("row", ["lm_head", "v_proj"]), neuron("row", ["lm_head"]), "neuron", "qkv_proj.q_proj", variant="v-proj"),
     Row("A13", "WB302", neuron("row", ["lm_head"], o_proj=True), neuron("row", ["lm_head", "o_proj"], o_proj=True), "neuron",
         "Cannot find layers.0.self_attn.o_proj.o_proj.scale", variant="o-proj"),
     Row("A13", "WB302", neuron("bf16", ["lm_head", "o_proj"]), neuron("bf16", ["lm_head", "self_attn"]), "neuron", "qkv_proj.k_proj.scale",

@@ -7,7 +7,8 @@ LIST_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modu
 
 # Where each reader looks, first place first. Read in: transformers 5.23.0 quantizers/auto.py `get_hf_quantizer`; vLLM main config/model.py
 # `_parse_quant_hf_config`; SGLang main configs/model_config.py (the same, then hf_quant_config.json); TensorRT-LLM main
-# _torch/model_config.py (hf_quant_config.json before config.json); llama.cpp master `dequant_model` (hparams, text_config merged in).
+# _torch/model_config.py (hf_quant_config.json before config.json); llama.cpp master `dequant_model` (hparams, text_config merged in). That vLLM and
+# SGLang look into `text_config` was not seen there: multimodal classes hand it on.
 PLACES: dict[str, tuple[str, ...]] = {
     "transformers": ("config", "text"),
     "vllm": ("config", "text", "compression", "hf_quant"),
@@ -37,17 +38,20 @@ _KEYS: dict[tuple[str, str], tuple[str, ...]] = {
     ("neuron", "neuron"): _CONVERT,
 }
 
-# Methods of each reader: names as it compares them. transformers 5.23.0 quantizers/auto.py; vLLM main quantization/__init__.py;
-# SGLang main quantization/__init__.py; TensorRT-LLM main model_config.py; llama.cpp master conversion/base.py.
+# Methods of each reader, as it compares them: names of several stored versions together, so that no version's method is called unknown.
+# transformers 5.23.0 quantizers/auto.py; vLLM and SGLang layers/quantization/__init__.py; TensorRT-LLM main _torch/model_config.py
+# `load_hf_quant_config`; llama.cpp master conversion/base.py `dequant_model`.
 METHODS: dict[str, tuple[str, ...]] = {
     "transformers": ("awq", "gptq", "aqlm", "quanto", "quark", "fouroversix", "fp_quant", "eetq", "higgs", "hqq", "compressed-tensors", "fbgemm_fp8",
                      "torchao", "bitnet", "vptq", "spqr", "fp8", "gguf", "nvfp4", "mxfp8", "auto-round", "mxfp4", "metal", "sinq", "gemma",
                      "bitsandbytes"),
-    "vllm": ("awq", "awq_marlin", "auto_awq", "fp8", "fbgemm_fp8", "fp_quant", "modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "gguf",
+    "vllm": ("aqlm", "deepspeedfp", "ptpc_fp8", "deepgemm_fp8", "marlin", "qqq", "neuron_quant", "awq", "awq_marlin", "auto_awq", "fp8", "fbgemm_fp8",
+             "fp_quant", "modelopt", "modelopt_fp4", "modelopt_mxfp8", "modelopt_mixed", "gguf",
              "gptq", "gptq_marlin", "gptq_marlin_24", "auto_gptq", "gptq_bitblas", "bitblas", "compressed-tensors", "bitsandbytes", "experts_int8",
              "quark",
              "moe_wna16", "torchao", "auto-round", "inc", "rtn", "mxfp4", "gpt_oss_mxfp4", "mxfp8", "petit_nvfp4", "hqq", "ipex", "tpu_int8"),
-    "sglang": ("fp8", "mxfp8", "blockwise_int8", "modelopt", "modelopt_fp8", "modelopt_fp4", "modelopt_mixed", "w8a8_int8", "w8a8_fp8", "awq",
+    "sglang": ("aqlm", "deepspeedfp", "marlin", "gptq_marlin_24", "qqq", "experts_int8", "tpu_int8", "fp8", "mxfp8", "blockwise_int8", "modelopt",
+               "modelopt_fp8", "modelopt_fp4", "modelopt_mixed", "w8a8_int8", "w8a8_fp8", "awq",
                "awq_marlin",
                "bitsandbytes", "gguf", "gptq", "gptq_marlin", "moe_wna16", "compressed-tensors", "qoq", "w4afp8", "petit_nvfp4", "fbgemm_fp8",
                "quark",

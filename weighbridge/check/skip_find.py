@@ -102,13 +102,13 @@ def hits_plain(view: View, entry: str) -> list[str]:
 def reaches_too_far(view: View, entry: str, hit: Sequence[Built]) -> list[str] | None:
     """What an entry was meant for, where it names more than that; None where it names these modules rightly.
 
-    It is meant for plain modules that it names too, or it is a word that only stands within longer words of what it hits.
+    It is meant for plain modules that it names too, or it is a word that stands within longer words of some that it hits (`v_proj`, `qkv_proj`).
     """
     meant = hits_plain(view, entry)
     if meant:
         return meant
     word = entry.strip(".")
-    return [] if _WORD.fullmatch(word) and not any(f".{word}." in f".{path}." for b in hit for path in b.asked) else None
+    return [] if _WORD.fullmatch(word) and not all(any(f".{word}." in f".{path}." for path in b.asked) for b in hit) else None
 
 
 def in_split(view: View) -> set[str]:

@@ -32,9 +32,8 @@ class HeadNorm:
             self.share_HH[np.ix_(members, members)] = 1 / width
 
     def __call__(self, x_THD: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", over="ignore"):
-            mean_TH = np.einsum("thd,thd->th", x_THD, x_THD) @ self.share_HH
-            return x_THD * (1 / np.sqrt(mean_TH + self.eps))[:, :, None] * self.weight_HD
+        mean_TH = np.einsum("thd,thd->th", x_THD, x_THD) @ self.share_HH
+        return x_THD * (1 / np.sqrt(mean_TH + self.eps))[:, :, None] * self.weight_HD
 
 
 class Rotary:
@@ -106,9 +105,8 @@ def _hidden(first: int, tokens: int, low: int, window: int) -> np.ndarray | None
 
 
 def _softmax(scores_TGL: np.ndarray, hidden: np.ndarray | None) -> None:
-    with np.errstate(invalid="ignore"):
-        if hidden is not None:
-            np.copyto(scores_TGL, -np.inf, where=hidden)
-        scores_TGL -= scores_TGL.max(-1, keepdims=True)
-        np.exp(scores_TGL, out=scores_TGL)
-        scores_TGL /= scores_TGL.sum(-1, keepdims=True)
+    if hidden is not None:
+        np.copyto(scores_TGL, -np.inf, where=hidden)
+    scores_TGL -= scores_TGL.max(-1, keepdims=True)
+    np.exp(scores_TGL, out=scores_TGL)
+    scores_TGL /= scores_TGL.sum(-1, keepdims=True)

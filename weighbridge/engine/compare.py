@@ -217,6 +217,7 @@ def _report(a: Side, b: Side, sequences: Sequence[Sequence[int]], meters: Meters
     chosen = diagnosis.tolerance(a, b, given)
     told = outcome.document()
     first, says, ok = diagnosis.judge(found, told, chosen, a, b)
+    says = [*diagnosis.settings_differ(a, b), *says]
     missing = {side: sorted(names, key=order) for side, names in meters.missing.items() if names}
     return Report(a, b, sum(map(len, sequences)), len(sequences), told, [meter.row() for meter in found], parts, chosen, first, says, ok, missing)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -91,8 +91,8 @@ def judge(found: list[Meter], outcome: dict[str, Any], limit: Tolerance, a: Any,
             over = over or meter
         if meter.other and wide.relative < ROUNDED and meter.swaps:
             wide = _after_a_tie(wide)
-            says = [f"At {meter.name} {meter.other:,} of {meter.tokens:,} tokens stand so near a tie that rounding sends them to other experts; from there on the "
-                    f"tolerance is {wide.relative:g}."]
+            near = f"{meter.other:,} of {meter.tokens:,} tokens stand so near a tie that rounding sends them to other experts"
+            says = [f"At {meter.name} {near}; from there on the tolerance is {wide.relative:g}."]
     if over is not None:
         return over.name, says + _slow(over, begins[1] if begins else over, b), False
     if output_is_bad(outcome, wide):
@@ -106,8 +106,8 @@ def _after_a_tie(limit: Tolerance) -> Tolerance:
 
 
 def _slow(over: Meter, begins: Meter, b: Any) -> list[str]:
-    says = [f"{over.name} is the first stage out of tolerance, with a relative error of {over.relative:.3g}. What goes into it differs already: the difference "
-            f"begins at {begins.name} ({begins.relative:.3g})."]
+    size = "no finite relative error" if over.relative is None else f"a relative error of {over.relative:.3g}"
+    says = [f"{over.name} is the first stage out of tolerance, with {size}. What goes into it differs already: it begins at {begins.name}."]
     if b.numerics == "neuron":
         says.append("With neuron numerics q and k are normalized by each rank alone, and the router is rounded to BF16. Compare with --tp 1 to leave the first out.")
     return says
@@ -160,6 +160,20 @@ def _choice(meter: Meter) -> str:
             "of the swaps go against the scores. So the selection bias (e_score_correction_bias) is lost, misplaced or rounded.")
 
 
+def settings_differ(a: Any, b: Any) -> list[str]:
+    """What the two configurations say of the pass, where they do not say the same: rope_theta, eps, layers, and so on."""
+    sides = [side.engine.architecture for side in (a, b) if side.source is not None]
+    if len(sides) < 2:
+        return []
+    other = [f"{key}: {_told(getattr(sides[0], key))} in A, {_told(getattr(sides[1], key))} in B" for key in (f.name for f in fields(sides[0]))
+             if getattr(sides[0], key) != getattr(sides[1], key)]
+    return [f"The two config.json differ in what is computed. {'; '.join(other)}."] if other else []
+
+
+def _told(value: Any) -> str:
+    return str(value)[:160]
+
+
 # ---- faults by what they look like
 
 
@@ -172,7 +186,7 @@ def _fault(meter: Meter, limit: Tolerance, a: Any, b: Any) -> list[str]:
         says.append("B is zero there: a weight was left at zero, or its scale is.")
     elif ratio is not None and not 1 / 30 < ratio < 30:
         says += _by_scale(meter, ratio, stage, a, b)
-    elif ratio is not None and cosine is not None and cosine > 0.98 and abs(ratio - 1) > max(0.02, limit.relative / 2):
+    elif ratio is not None and cosine is not None and abs(ratio - 1) > max(0.02, 4 * math.sqrt(max(0.0, 1 - cosine**2))):
         says.append(f"B is A times {ratio:.4g}, in the same direction (cosine {cosine:.4f}): a factor is lost or applied twice: 2 and 0.5 are halved codes without "
                     "doubled scales or the reverse, 1.867 and 0.536 are 448/240, other numbers a routing or residual factor.")
     else:

@@ -109,14 +109,15 @@ class Session:
         tokens = self._checked(ids, rows)
         decoder = self.engine.decoder
         out = np.empty((len(tokens) if rows == "all" else 1, self.engine.vocab), np.float32)
-        for start in range(0, len(tokens), BLOCK):
-            block = tokens[start : start + BLOCK]
-            x = decoder.block(block, self.cache, self.position, observe)
-            self.position += len(block)
-            if rows == "all":
-                out[start : start + len(block)] = decoder.logits(x, observe)
-            elif start + len(block) == len(tokens):
-                out[:] = decoder.logits(x[-1:], observe)
+        with np.errstate(all="ignore"):  # weights that are infinite to their reader make NaN; they stand in the logits
+            for start in range(0, len(tokens), BLOCK):
+                block = tokens[start : start + BLOCK]
+                x = decoder.block(block, self.cache, self.position, observe)
+                self.position += len(block)
+                if rows == "all":
+                    out[start : start + len(block)] = decoder.logits(x, observe)
+                elif start + len(block) == len(tokens):
+                    out[:] = decoder.logits(x[-1:], observe)
         return out if rows == "all" else out[0]
 
     def _checked(self, ids: Sequence[int] | np.ndarray, rows: str) -> np.ndarray:

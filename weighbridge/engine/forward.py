@@ -96,17 +96,16 @@ class Moe:
 
 def choose(logits_TE: np.ndarray, bias_E: np.ndarray | None, routing: Routing) -> tuple[np.ndarray, np.ndarray]:
     """Experts by score (with the bias, if there is one), best first, and their float32 weights (without it)."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if routing.score == "sigmoid":
-            p = 1 / (1 + np.exp(-logits_TE))
-        else:
-            p = np.exp(logits_TE - logits_TE.max(-1, keepdims=True))
-            p /= p.sum(-1, keepdims=True)
-        ranked = p if bias_E is None else p + bias_E
-        chosen = np.argsort(-ranked, axis=-1, kind="stable")[:, : routing.top_k]
-        weights = np.take_along_axis(p, chosen, -1)
-        if routing.normalize:
-            weights /= weights.sum(-1, keepdims=True)
+    if routing.score == "sigmoid":
+        p = 1 / (1 + np.exp(-logits_TE))
+    else:
+        p = np.exp(logits_TE - logits_TE.max(-1, keepdims=True))
+        p /= p.sum(-1, keepdims=True)
+    ranked = p if bias_E is None else p + bias_E
+    chosen = np.argsort(-ranked, axis=-1, kind="stable")[:, : routing.top_k]
+    weights = np.take_along_axis(p, chosen, -1)
+    if routing.normalize:
+        weights /= weights.sum(-1, keepdims=True)
     return chosen, weights
 
 

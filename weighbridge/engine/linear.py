@@ -213,7 +213,8 @@ def _require_tiling(parts: Sequence[Part], shape: tuple[int, int]) -> None:
 
 def _require_width(x: np.ndarray, width: int) -> None:
     if x.ndim != 2 or x.shape[1] != width:
-        raise WeighbridgeError("width", f"the vectors are {list(x.shape)}, the matrix takes [T, {width}]", "matrix", "the shapes of this model do not fit together")
+        raise WeighbridgeError("width", f"the vectors are {list(x.shape)}, the matrix takes [T, {width}]", "matrix",
+                               "the shapes of this model do not fit together")
 
 
 def _dense_rows(out: np.ndarray) -> bool:
@@ -228,8 +229,9 @@ def _require_rows(ids: np.ndarray, rows: int) -> None:
 
 def _require_chosen(chosen: np.ndarray, tokens: int, experts: int) -> None:
     if chosen.ndim != 2 or len(chosen) != tokens or (chosen.size and not (0 <= chosen.min() and chosen.max() < experts)):
-        raise WeighbridgeError("experts", f"{list(chosen.shape)} chosen experts from {chosen.min(initial=0)} to {chosen.max(initial=0)} for {tokens} tokens; "
-                               f"there are experts 0 to {experts - 1}", "router", "the router and the experts of this layer do not belong together")
+        raise WeighbridgeError("experts", f"{list(chosen.shape)} chosen experts from {chosen.min(initial=0)} to {chosen.max(initial=0)} "
+                               f"for {tokens} tokens; there are experts 0 to {experts - 1}", "router",
+                               "the router and the experts of this layer do not belong together")
 
 
 def _require_experts(gate: Sequence[Linear], up: Sequence[Linear], down: Sequence[Linear]) -> None:
@@ -238,5 +240,6 @@ def _require_experts(gate: Sequence[Linear], up: Sequence[Linear], down: Sequenc
     inter, hidden = gate[0].shape
     for number, shapes in enumerate(zip((g.shape for g in gate), (u.shape for u in up), (d.shape for d in down))):
         if shapes != ((inter, hidden), (inter, hidden), (hidden, inter)):
-            raise WeighbridgeError("experts", f"gate, up and down are {', '.join(map(str, map(list, shapes)))}; gate of expert 0 is [{inter}, {hidden}]",
-                                   f"expert {number}", "gate and up must be [inter, hidden], down [hidden, inter], the same for all experts")
+            raise WeighbridgeError("experts", f"gate, up and down are {', '.join(map(str, map(list, shapes)))}; "
+                                   f"gate of expert 0 is [{inter}, {hidden}]", f"expert {number}",
+                                   "gate and up must be [inter, hidden], down [hidden, inter], the same for all experts")

@@ -122,7 +122,8 @@ class StreamedExperts:
             pairs = np.flatnonzero(np.isin(chosen_Tk.reshape(-1), group))
             chosen = np.searchsorted(group, chosen_Tk[tokens[pairs], places[pairs]])[:, None]
             y = self._some(group)(x_TH[tokens[pairs]], chosen, weights_Tk[tokens[pairs], places[pairs]][:, None], activation)
-            np.add.at(out, tokens[pairs], y)
+            first = np.flatnonzero(np.diff(tokens[pairs], prepend=-1))  # pairs lie in the order of their tokens
+            out[tokens[pairs][first]] += np.add.reduceat(y, first)
         return out
 
     def _some(self, experts: np.ndarray) -> Experts:

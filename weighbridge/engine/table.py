@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def make_jobs(parts: Sequence[Part]) -> np.ndarray:
     """
     edges = sorted({edge for row, _, q in parts for edge in (row, row + q.shape[0])})
     made = []
-    for top, bottom in zip(edges, edges[1:]):
+    for top, bottom in pairwise(edges):
         inside = sorted((col, row, q) for row, col, q in parts if row <= top and bottom <= row + q.shape[0])
         band = [_job(top, col, q.cut(top - row, 0, bottom - top, q.shape[1])) for col, row, q in inside]
         if band:
@@ -83,8 +84,9 @@ def usable(q: QTensor) -> QTensor:
     if scale is not None:
         needed = tuple(-(-(corner + extent) // block) for corner, extent, block in zip(q.origin, q.shape, q.encoding.block))
         if scale.ndim != 2 or any(have < need for have, need in zip(scale.shape, needed)):
-            raise WeighbridgeError("scale-grid", f"{list(q.shape)} from {list(q.origin)} in blocks of {list(q.encoding.block)} needs scales {list(needed)}, "
-                                   f"there are {list(scale.shape)}", "matrix", "weight and scales do not belong together; download both again")
+            raise WeighbridgeError("scale-grid", f"{list(q.shape)} from {list(q.origin)} in blocks of {list(q.encoding.block)} "
+                                   f"needs scales {list(needed)}, there are {list(scale.shape)}", "matrix",
+                                   "weight and scales do not belong together; download both again")
     dense = any(codes.strides[axis] == size or codes.shape[axis] == 1 for axis in (0, 1)) and all(stride % size == 0 for stride in codes.strides)
     if not dense:
         codes = np.ascontiguousarray(codes)

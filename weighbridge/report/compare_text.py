@@ -96,12 +96,13 @@ def _row(row: dict[str, Any], document: dict[str, Any]) -> tuple[str, ...]:
     mark = " <-" if row["name"] == document["first_bad_layer"] else ""
     experts = f"{100 * row['other_experts']:.2f} %" if "other_experts" in row else ""
     lost = sum(row["not_finite"])
-    numbers = [_short(row[key]) for key in ("relative", "cosine", "mean_abs", "max_abs")]
+    cosine = "-" if row["cosine"] is None else f"{row['cosine']:.6f}"
+    numbers = [_short(row["relative"]), cosine, _short(row["mean_abs"]), _short(row["max_abs"])]
     return (row["name"] + mark, *numbers, experts, f"{lost:,} NaN or infinite" if lost else bar(row["relative"]))
 
 
 def _short(value: float | None) -> str:
-    return "-" if value is None else "0" if value == 0 else f"{value:.6f}" if 0.5 < abs(value) <= 1 else f"{value:.3g}"
+    return "-" if value is None else f"{value:.3g}"
 
 
 def bar(value: float | None) -> str:

@@ -43,7 +43,7 @@ RULES: Mapping[str, Rule] = {
     "vllm-modelopt": Rule(vllm.matches_modelopt, "whole path, any part of the text, or shell pattern", "vLLM main", split=vllm.SPLIT,
                           kind="glob", reverse=True),
     "vllm-awq": Rule(vllm.matches_awq, "any part of the text; parts of a fused layer must agree", "vLLM main", split=vllm.SPLIT),
-    "vllm-quark": Rule(vllm.matches_quark, "whole path, `re:` regex at the start, or shell pattern; parts must agree", "vLLM main",
+    "vllm-quark": Rule(vllm.matches_quark, "whole path, `re:` regex at the start, or shell pattern; parts must agree", "not read: vllm-project/vllm#48606",
                        split=vllm.SPLIT_COMPRESSED_TENSORS, kind="glob", marked=True),
     "gptq-dynamic": Rule(vllm.matches_gptq_dynamic, "regex at the start (keys of `dynamic` without `-:`)", "vLLM main, GPTQModel main", kind="regex"),
     "autoawq": Rule(vllm.matches_awq, "any part of the text", "AutoAWQ main"),

@@ -53,4 +53,5 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         yield RULE.finding(f"{target.runtime} does not know quant_method {claim.method!r:.60}", place,
                            evidence=f"known are {', '.join(known[:8])}, …",
                            consequence=UNKNOWN[target.runtime].format(method=claim.method[:60]),
+                           severity="warning" if target.runtime == "tensorrt-llm" else "error",
                            fix=f"use another reader, or convert the checkpoint to a method that {target.runtime} knows", runtime=target.runtime)

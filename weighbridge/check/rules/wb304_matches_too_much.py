@@ -47,6 +47,6 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
         found = list(modules.values())
         yield RULE.finding(f"{folded(entries)} also names {len(found):,} quantized modules", skip_find.place(view, found),
                            evidence=(f"meant for {folded(dict.fromkeys(meant), 2)}" if meant
-                                     else "no module is called so; it is a part of longer words")
+                                     else "it stands within longer words")
                            + f"; {target.runtime} matches {RULES[view.reader].way}",
                            consequence=skip_find.listed_but_coded(case, view, found), fix=skip_find.right_list(case, view), runtime=target.runtime)

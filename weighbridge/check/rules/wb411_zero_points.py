@@ -1,8 +1,7 @@
 """WB411 zero-points: zero points in the files and the claim do not agree.
 
 ## What it does
-Compares the zero points of packed integer weights (`weight_zero_point`, `qzeros`) with what the claim says of symmetry, and looks whether the
-reader takes asymmetric experts.
+Compares the zero points of packed integer weights (`weight_zero_point`, `qzeros`) with what the claim says of symmetry.
 
 ## Why it matters
 A symmetric loader has no parameter for a zero point and ends with a KeyError; an asymmetric one without zero points shifts every weight.

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weighbridge.check import cuts
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.nxd_settings import effective, shown

@@ -3,7 +3,8 @@
 multiply (jobs, count, counter, values, limit, scratch) -> None
     Does tasks of a table of jobs until none is left. Every thread that works on a table makes the same call.
     `jobs` is int64 [count, FIELDS] (see jobs.py), `counter` one int64 that starts at 0, `values` float32 [256]:
-    what each FP8 code means; `scratch` is memory of this thread, SCRATCH bytes. `limit` is twice the least code (without its sign) that is not a plain number.
+    what each FP8 code means; `scratch` is memory of this thread, SCRATCH bytes. `limit` is twice the least code
+    (without its sign) that is not a plain number.
 prepare (x, T, K, scaled, dealt, powers) -> None
     Rows of float32 to rows whose largest magnitude is near 2**60, twice (see jobs.py), and the power of two that undoes each.
 

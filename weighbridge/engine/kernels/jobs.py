@@ -17,8 +17,8 @@ from numba.extending import intrinsic
 
 from weighbridge.encoding.kernels.memory import inner, load_f32, load_u8, loader
 
-NAMES = ("KIND", "TURNED", "CODES", "LD", "R", "C", "SCALE", "SCALE_ROW", "SCALE_COL", "R0", "C0", "BR", "BC", "X", "X_LD", "DEALT", "POWERS", "Y", "Y_LD",
-         "T", "JOBS", "TASKS", "STEP")
+NAMES = ("KIND", "TURNED", "CODES", "LD", "R", "C", "SCALE", "SCALE_ROW", "SCALE_COL", "R0", "C0", "BR", "BC", "X", "X_LD", "DEALT", "POWERS",
+         "Y", "Y_LD", "T", "JOBS", "TASKS", "STEP")
 FIELDS = len(NAMES)
 (KIND, TURNED, CODES, LD, R, C, SCALE, SCALE_ROW, SCALE_COL, R0, C0, BR, BC, X, X_LD, DEALT, POWERS, Y, Y_LD, T, JOBS, TASKS,
  STEP) = range(FIELDS)

@@ -8,10 +8,38 @@ unusual, is done again by `careful_row`.
 import numpy as np
 from numba import njit
 
-from weighbridge.encoding.kernels.memory import (bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_u8, load_u16, store_f32)
+from weighbridge.encoding.kernels.memory import f32_of_bits, inner, kernel, load_f32, load_u8, load_u16, store_f32
 
-from ..jobs import (BC, BF16, BR, C0, CODES, F8, JOBS, KIND, LD, POWERS, R0, SCALE, SCALE_COL, SCALE_ROW, LONGEST, STEP, TURNED, X, X_LD, Y, Y_LD, C, R, T, careful_row,
-                    claim, field, seek, usual)
+from ..jobs import (
+    BC,
+    BF16,
+    BR,
+    C0,
+    CODES,
+    F8,
+    JOBS,
+    KIND,
+    LD,
+    POWERS,
+    R0,
+    SCALE,
+    SCALE_COL,
+    SCALE_ROW,
+    STEP,
+    TURNED,
+    X_LD,
+    Y_LD,
+    C,
+    R,
+    T,
+    X,
+    Y,
+    careful_row,
+    claim,
+    field,
+    seek,
+    usual,
+)
 from .prepare import TWO_60
 
 SIGNATURE = "void(int64, int64, int64, int64, int64, int64)"

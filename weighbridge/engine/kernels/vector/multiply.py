@@ -4,11 +4,58 @@ import numpy as np
 
 from weighbridge.encoding.kernels.memory import inner, kernel, load_f32, store_f32
 
-from ..jobs import (BC, BF16, BR, C0, CODES, DEALT, F8, F8_STEP, JOBS, KIND, LD, LONGEST, MOST, R0, SCALE, SCALE_COL, SCALE_ROW, STEP, TURNED, WIDEST, X, X_LD, C, R, T,
-                    careful_row, claim, field, seek, usual)
-from ..portable.multiply import (SIGNATURE, TWO_60, add, clear_sums, dot_bf16, dot_f8, dot_f32, finish_f8, largest, spread_f8, strip, strip_f8)
-from .steps import (PLAIN_STEP, TURN_ROWS, TURN_STEP, bf16_row_1, bf16_row_2, bf16_row_4, clear_seen, f8_row_1, f8_row_2, f8_row_4,
-                    f8_row_in_order, f32_row_1, f32_row_2, f32_row_4, largest_seen, store_eight, turn_step)
+from ..jobs import (
+    BC,
+    BF16,
+    BR,
+    C0,
+    CODES,
+    DEALT,
+    F8,
+    F8_STEP,
+    JOBS,
+    KIND,
+    LD,
+    LONGEST,
+    MOST,
+    R0,
+    SCALE,
+    SCALE_COL,
+    SCALE_ROW,
+    STEP,
+    TURNED,
+    WIDEST,
+    X_LD,
+    C,
+    R,
+    T,
+    X,
+    careful_row,
+    claim,
+    field,
+    seek,
+    usual,
+)
+from ..portable.multiply import SIGNATURE, TWO_60, add, clear_sums, dot_bf16, dot_f8, dot_f32, finish_f8, largest, spread_f8, strip, strip_f8
+from .steps import (
+    PLAIN_STEP,
+    TURN_ROWS,
+    TURN_STEP,
+    bf16_row_1,
+    bf16_row_2,
+    bf16_row_4,
+    clear_seen,
+    f8_row_1,
+    f8_row_2,
+    f8_row_4,
+    f8_row_in_order,
+    f32_row_1,
+    f32_row_2,
+    f32_row_4,
+    largest_seen,
+    store_eight,
+    turn_step,
+)
 
 FACTORS = 4 * WIDEST // F8_STEP  # bytes of a float32 for every step of a row; behind them 32 bytes for sums, or for codes seen
 

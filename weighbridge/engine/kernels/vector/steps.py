@@ -14,7 +14,6 @@ ADDRESS, NUMBER = types.int64, types.float32
 AHEAD = 2048  # bytes that are asked for before they are wanted
 PLAIN_STEP, TURN_STEP = 32, 64  # values of one step
 TURN_ROWS = 8  # stored rows that it takes at once, if these are turned
-GROUP = 4  # most vectors that share the decoding of a step
 CHAINS = {1: 4, 2: 4, 4: 2}  # sums of a step and vector that are under way at once, so that none waits for the one before
 
 
@@ -117,6 +116,12 @@ def f8_row(values):
     return row
 
 
+def starts(code, x, x_ld, group, number, count):
+    """Addresses of element number * count of `group` vectors that are x_ld float32 apart."""
+    at = code.builder.add(x, code.builder.mul(number, LONG(4 * count)))
+    return [code.builder.add(at, code.builder.mul(x_ld, LONG(4 * t))) for t in range(group)]
+
+
 def group_of_sums(code, values, vectors, sums, chains):
     """sums += values . x of each vector, which has `chains` sums in `sums`: none waits for the one before."""
     sums = list(sums)
@@ -146,7 +151,7 @@ def f8_rows(group):
         def body(number, kept):
             *own, largest = kept
             at = code.builder.add(src, code.builder.mul(number, LONG(half)))
-            vectors = [code.builder.add(x, code.builder.add(code.builder.mul(number, LONG(4 * half)), code.builder.mul(x_ld, LONG(4 * t)))) for t in range(group)]
+            vectors = starts(code, x, x_ld, group, number, half)
             factor = load_one(code, factors, code.builder.lshr(number, LONG(1)))
             fetch(code, at, AHEAD)
             for k in (0, 32):
@@ -170,7 +175,7 @@ def plain_rows(values, itemsize, group):
     def row(code, src, steps, x, x_ld, sums):
         def body(number, own):
             at = code.builder.add(src, code.builder.mul(number, LONG(PLAIN_STEP * itemsize)))
-            vectors = [code.builder.add(x, code.builder.add(code.builder.mul(number, LONG(4 * PLAIN_STEP)), code.builder.mul(x_ld, LONG(4 * t)))) for t in range(group)]
+            vectors = starts(code, x, x_ld, group, number, PLAIN_STEP)
             for line in range(0, PLAIN_STEP * itemsize, 64):
                 fetch(code, at, AHEAD + line)
             return group_of_sums(code, values(code, at), vectors, own, chains)
