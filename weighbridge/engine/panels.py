@@ -10,54 +10,62 @@ import numpy as np
 from weighbridge.encoding import codec
 from weighbridge.encoding import kernels as codec_kernels
 from weighbridge.encoding.qtensor import QTensor
+from weighbridge.engine import blas
 from weighbridge.engine.table import Part, order
 from weighbridge.engine.team import threads, together
 
-PANEL = 4 << 20  # bytes of float32 that are decoded at a time: the last cache keeps them until they are used
+BAND = 256  # columns of the result that one thread makes at a time; fixed, so that threads do not change sums
+PANEL = 2 << 20  # bytes of float32 that a thread decodes at a time: the caches keep them until they are used
 INFINITE = 0x78  # the first code that the e4m3 reading does not take as a number
 _own = threading.local()
 
 
 def multiply(parts: Sequence[Part], x_TK: np.ndarray, out_TN: np.ndarray, reads: str) -> None:
     """out = x @ W.T of a matrix that lies in rectangles (row, column, QTensor)."""
-    out_TN[:] = 0
+    bands = range(0, out_TN.shape[1], BAND)
+    workers = min(threads(), len(bands)) if blas.can_be_single() else 1  # another BLAS has threads of its own
+
+    def some(worker: int) -> None:
+        for start in bands[worker::workers]:
+            _band(parts, x_TK, start, out_TN[:, start : start + BAND], reads)
+
+    if workers == 1 and threads() > 1:
+        some(0)
+        return
+    with blas.single():
+        together(some, range(workers))
+
+
+def _band(parts: Sequence[Part], x_TK: np.ndarray, start: int, out_TB: np.ndarray, reads: str) -> None:
+    """The columns of the result from `start` on, panel by panel."""
+    out_TB[:] = 0
+    stop = start + out_TB.shape[1]
     for row, col, q in parts:
-        turned = order(q.codes_RC)[0]
-        stored = q.T if turned else q
-        rows, cols = stored.shape
-        step = max(1, PANEL // 4 // max(1, cols))
-        for start in range(0, rows, step):
-            panel = stored.cut(start, 0, min(step, rows - start), cols)
-            high = panel.shape[0]
-            values = decode(panel, _scratch(panel.shape), reads)
-            if turned:
-                out_TN[:, row : row + cols] += x_TK[:, col + start : col + start + high] @ values
-            else:
-                out_TN[:, row + start : row + start + high] += x_TK[:, col : col + cols] @ values.T
+        top, bottom = max(start, row), min(stop, row + q.shape[0])
+        step = max(1, PANEL // 4 // BAND)
+        for left in range(0, q.shape[1], step) if top < bottom else ():
+            panel = q.cut(top - row, left, bottom - top, min(step, q.shape[1] - left))
+            x = x_TK[:, col + left : col + left + panel.shape[1]]
+            turned = order(q.codes_RC)[0]
+            values = decode(panel.T if turned else panel, reads)
+            out_TB[:, top - start : bottom - start] += x @ (values if turned else values.T)
 
 
-def decode(panel: QTensor, out: np.ndarray, reads: str) -> np.ndarray:
-    """The values of a panel with dense rows, float32, in `out` or where they are."""
-    codes = panel.codes_RC
+def decode(panel: QTensor, reads: str) -> np.ndarray:
+    """The values of a panel with dense rows, float32, in memory of this thread or where they are."""
+    codes, scale = panel.codes_RC, panel.scale_RbCb
     if panel.encoding.dtype == "F32":
         return codes
-    if panel.scale_RbCb is not None and reads == "e4m3" and int((codes & 0x7F).max(initial=0)) >= INFINITE:
-        out[:] = codec.decode(codes, panel.scale_RbCb, panel.encoding.block, reads, panel.origin)
-        return out
-    step = -(-len(codes) // threads())
-    together(lambda start: _decode_rows(panel.cut(start, 0, min(step, len(codes) - start), codes.shape[1]), out[start : start + step]),
-          range(0, len(codes), step))
-    return out
-
-
-def _decode_rows(q: QTensor, out: np.ndarray) -> None:
-    codes, scale = q.codes_RC, q.scale_RbCb
+    if scale is not None and reads == "e4m3" and int((codes & 0x7F).max(initial=0)) >= INFINITE:
+        return codec.decode(codes, scale, panel.encoding.block, reads, panel.origin)
+    out = _scratch(codes.shape)
     if scale is None:
         np.left_shift(codes, 16, out=out.view(np.uint32), dtype=np.uint32)
-        return
+        return out
     scale = np.ascontiguousarray(scale)
-    codec_kernels.decode_f32(codes.ctypes.data, codes.strides[0], *codes.shape, scale.ctypes.data, scale.shape[1], *q.origin, *q.encoding.block,
+    codec_kernels.decode_f32(codes.ctypes.data, codes.strides[0], *codes.shape, scale.ctypes.data, scale.shape[1], *panel.origin, *panel.encoding.block,
                              out.ctypes.data, out.shape[1])
+    return out
 
 
 def _scratch(shape: tuple[int, int]) -> np.ndarray:

@@ -35,7 +35,8 @@ def find(case: Case) -> Iterator[Finding]:
         return
     if any(not MTP_WORDS.isdisjoint(key.split(".")) for key in case.survey.keys):
         return
-    if case.sizes.layers and any(m.layer >= case.sizes.layers for m in case.modules.all):
+    behind = f"layers.{case.sizes.layers}."  # DeepSeek and GLM number the first draft layer so
+    if case.sizes.layers and any(behind in name for name in case.checkpoint.tensors):
         return
     nested = () if claims.mtp_key in case.config else ("text_config",)
     edits = (Edit("config.json", (*nested, claims.mtp_key), 0),) + ((Edit("config.json", (*nested, "use_mtp"), False),) if "use_mtp" in case.config else ())
