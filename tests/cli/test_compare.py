@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from xml.etree import ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -35,7 +35,7 @@ def document(*words: object, code: int = 0) -> dict:
 
 
 def test_equal_runs_exit_0_with_the_keys_of_the_contract():
-    told = document(faults.DEMO, faults.DEMO, "--ids", IDS, "--tokens", 2)
+    told = document(faults.DEMO, faults.DEMO, "--ids", IDS, "--max-tokens", 2)
     assert KEYS <= told.keys() and told["schema"] == "weighbridge.compare/1"
     assert {"name", "max_abs", "mean_abs", "cosine", "relative"} <= told["layers"][0].keys()
     assert (told["kl"], told["top1_agreement"], told["first_bad_layer"], told["ok"], told["positions"]) == (0, 1, None, True, 19)
@@ -44,7 +44,7 @@ def test_equal_runs_exit_0_with_the_keys_of_the_contract():
 
 def test_a_fault_exits_3_and_the_picture_is_an_svg(lost, tmp_path):
     pytest.importorskip("tokenizers")
-    words = ("--prompts", tmp_path / "prompts.txt", "--tokens", 0)
+    words = ("--prompts", tmp_path / "prompts.txt", "--max-tokens", 0)
     (tmp_path / "prompts.txt").write_text((faults.DEMO / "heldout.txt").read_text()[:1500].replace("\n", " ") + "\n\nAnd it came to pass\n")
     told = run(faults.DEMO, lost, *words, "-o", tmp_path / "picture.svg", code=3).stdout
     assert "layers.2.router <-" in told and "THE RUNS PART at layers.2.router" in told and "selection bias" in told and "2 prompts" in told
@@ -53,23 +53,23 @@ def test_a_fault_exits_3_and_the_picture_is_an_svg(lost, tmp_path):
 
 
 def test_markdown_goes_into_a_file(tmp_path):
-    run(faults.DEMO, faults.DEMO, "--ids", IDS, "--tokens", 0, "--format", "markdown", "-o", tmp_path / "out.md")
+    run(faults.DEMO, faults.DEMO, "--ids", IDS, "--max-tokens", 0, "--format", "markdown", "-o", tmp_path / "out.md")
     assert "| stage | relative |" in (tmp_path / "out.md").read_text()
 
 
 def test_numerics_of_one_side(lost):
-    told = document(faults.DEMO, faults.DEMO, "--ids", IDS, "--tokens", 0, "--b-numerics", "neuron", "--tp", 1, code=3)
+    told = document(faults.DEMO, faults.DEMO, "--ids", IDS, "--max-tokens", 0, "--b-numerics", "neuron", "--tp", 1, code=3)
     assert told["b"]["numerics"] == "neuron" and told["kl"] is None and told["first_bad_layer"] == "layers.0.attn"
 
 
 def test_a_tolerance_of_the_user_counts(lost):
-    assert document(faults.DEMO, faults.doubled_scale(lost.parent / "double"), "--ids", IDS, "--tokens", 0, code=3)["first_bad_layer"] == "layers.2.attn"
-    told = document(faults.DEMO, lost.parent / "double", "--ids", IDS, "--tokens", 0, "--tolerance", 1000, code=3)
+    assert document(faults.DEMO, faults.doubled_scale(lost.parent / "double"), "--ids", IDS, "--max-tokens", 0, code=3)["first_bad_layer"] == "layers.2.attn"
+    told = document(faults.DEMO, lost.parent / "double", "--ids", IDS, "--max-tokens", 0, "--tolerance", 1000, code=3)
     assert told["first_bad_layer"] is None and told["tolerance"]["relative"] == 1000  # the output is still another one
 
 
 def test_some_layers_alone():
-    told = document(faults.DEMO, faults.DEMO, "--ids", IDS, "--tokens", 0, "--layers", "1:3")
+    told = document(faults.DEMO, faults.DEMO, "--ids", IDS, "--max-tokens", 0, "--layers", "1:3")
     assert {row["name"].split(".")[1] for row in told["layers"] if row["name"].startswith("layers.")} == {"1", "2"}
 
 
@@ -82,9 +82,14 @@ def test_a_capture_and_a_checkpoint(tmp_path):
     assert "brings its own prompt" in document(faults.DEMO, tmp_path / "cap", "--ids", "1", code=2)["error"]["message"]
 
 
+def test_two_checkpoints_share_the_memory():
+    told = document(faults.DEMO, faults.DEMO, "--ids", IDS, "--max-tokens", 0, "--max-memory", "1GB")
+    assert told["ok"] and told["kl"] < 1e-9
+
+
 @pytest.mark.parametrize("words, says", [
     (("--ids", "1,x"), "no list of token ids"), (("--ids", "99999"), "not one of 2,048"), (("--ids", "1", "--prompt", "a"), "goes without"),
-    (("--tolerance", "0"), "no relative error"), (("--tolerance", "nan"), "no relative error"), (("--tokens", "-1"), "greedy steps"), (("--layers", "a"), "range of layers"),
+    (("--tolerance", "0"), "no relative error"), (("--tolerance", "nan"), "no relative error"), (("--max-tokens", "-1"), "greedy steps"), (("--layers", "a"), "range of layers"),
     (("--max-memory", "lots"), "lots"), (("--prompts", "/nonexistent"), "no text file"), (("--ids", "1", "--max-memory", "1MB"), "are needed"),
 ])
 def test_what_cannot_be_is_refused(words, says):

@@ -10,6 +10,7 @@ import pytest
 from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import QTensor
 from weighbridge.encoding.scheme import Encoding, plain
+from weighbridge.engine import blas
 from weighbridge.engine.linear import FEW, FEW_TURNED, Experts, Linear, threads
 from weighbridge.errors import Usage, WeighbridgeError
 
@@ -224,3 +225,29 @@ def test_the_decoded_panel_is_the_specification(matrix) -> None:
     q = matrix(np.random.default_rng(14), (300, 64))
     got = Linear([(0, 0, q)], (300, 64))(np.eye(64, dtype=np.float32)).T
     assert np.array_equal(got, codec.decode(q.codes_RC, q.scale_RbCb, (128, 128)))
+
+
+def test_the_blas_gets_its_threads_back(matrix) -> None:
+    found = blas._functions()
+    if found is None:
+        pytest.skip("numpy's BLAS is no OpenBLAS")
+    get, put = found
+    before = get()
+    try:
+        put(2)
+        inside = []
+        with blas.single(), blas.single():
+            inside.append(get())
+        q = matrix(np.random.default_rng(15), (600, 64))
+        Linear([(0, 0, q)], (600, 64))(np.ones((40, 64), np.float32))
+        assert (inside, get()) == ([1], 2)
+    finally:
+        put(before)
+
+
+def test_a_blas_that_cannot_be_told_is_used_as_it_is(matrix, error_of, monkeypatch) -> None:
+    rng = np.random.default_rng(16)
+    linear = Linear([(0, 0, matrix(rng, (600, 64)))], (600, 64))
+    x = rng.standard_normal((40, 64)).astype(np.float32)
+    monkeypatch.setattr(blas, "_functions", lambda: None)
+    assert error_of(linear, x, linear(x)) < 1e-6

@@ -59,7 +59,7 @@ def test_one_rank_differs_by_the_router_alone(tmp_path):
     """At TP 1 the norms are whole. A router that bfloat16 holds exactly then gives the same logits; another one does not."""
     folder = write_model(tmp_path / "m", config_of("minimax_m2"))  # its values are exact in bfloat16
     plain = all_logits(engine(folder), IDS)
-    assert np.array_equal(all_logits(engine(folder, numerics="neuron", tp=1), IDS), plain) or gap(all_logits(engine(folder, numerics="neuron", tp=1), IDS), plain) < 1e-6
+    assert gap(all_logits(engine(folder, numerics="neuron", tp=1), IDS), plain) < 1e-6
     assert gap(all_logits(engine(folder, numerics="neuron", tp=2), IDS), plain) > 0.01
 
 

@@ -34,6 +34,28 @@ def test_a_stream_gives_the_text_that_decoding_at_once_gives() -> None:
         assert "\ufffd" not in "".join(pieces)
 
 
+@pytest.mark.parametrize("text", ["漢字" * 60, "🙂" * 50, "aΩ漢🙂" * 40, "Ω" * 100])
+def test_a_stream_is_right_where_every_byte_is_a_token(text: str, tmp_path: Path) -> None:
+    """As in a SentencePiece vocabulary with byte fallback: one bad byte spoils a whole run of them."""
+    tokenizers = pytest.importorskip("tokenizers")
+    inner = tokenizers.Tokenizer(tokenizers.models.BPE({f"<0x{b:02X}>": b for b in range(256)}, [], byte_fallback=True))
+    inner.decoder = tokenizers.decoders.Sequence([tokenizers.decoders.ByteFallback(), tokenizers.decoders.Fuse()])
+    for path in DEMO.iterdir():
+        if path.name != "tokenizer.json":
+            (tmp_path / path.name).symlink_to(path)
+    inner.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(open_checkpoint(tmp_path))
+    stream = tokenizer.stream()
+    pieces = [stream.push(b) for b in text.encode()]
+    assert "".join(pieces) == text and not stream.rest()
+
+
+def test_a_template_may_mark_its_answers() -> None:
+    chat = Chat(open_checkpoint(DEMO))
+    chat.template = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
+    assert chat.prompt("Who?") == "Who?"
+
+
 def test_generation_is_repeatable_by_seed_and_greedy_is_greedy(model: Model) -> None:
     def say(**settings: object) -> str:
         return "".join(piece.text for piece in model.generate("In the beginning", max_tokens=24, **settings))

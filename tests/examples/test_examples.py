@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ import pytest
 import weighbridge.api as wb
 from tests.engine import faults
 from weighbridge.checkpoint.source import open_checkpoint
+from weighbridge.engine.capture import Capture
 from weighbridge.engine.compare import EngineSide, compare
 from weighbridge.engine.engine import load as load_engine
 from weighbridge.plan.bind import bind
+from weighbridge.testing.safetensors_writer import read_header, write_file
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMOLLM2, JARGON = os.environ.get("WEIGHBRIDGE_SMOLLM2"), os.environ.get("WEIGHBRIDGE_JARGON")
@@ -47,6 +50,22 @@ def test_the_device_example_uses_only_settings_that_convert_writes(tmp_path):
     assert environment == {"XLA_HANDLE_SPECIAL_SCALAR": "1", "UNSAFE_FP8FNCAST": "1"} and "env" not in settings
     assert Path(settings["quantized_checkpoints_path"]).resolve() == (tmp_path / "out").resolve()
     assert settings.keys() | {"env"} == written.keys()
+
+
+def test_the_mapping_file_reads_a_padded_recording(tmp_path):
+    """Four tokens in a bucket of eight, a batch of one, and a vocabulary padded to 200,192."""
+    random = np.random.default_rng(0)
+    shapes = {"embed_tokens": [1, 8, 6], "layers.0.self_attn": [1, 8, 6], "layers.0.block_sparse_moe": [1, 8, 6], "layers.0": [1, 8, 6], "lm_head": [1, 8, 200192]}
+    values = {name: random.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    (tmp_path / "recorded").mkdir()
+    write_file(tmp_path / "recorded" / "device.safetensors", {name: ("F32", shapes[name], values[name].tobytes()) for name in shapes})
+    capture = Capture(tmp_path / "recorded", EXAMPLES / "recorded_names.json")
+    assert capture.names == ["embed", "layers.0.attn", "layers.0.experts", "layers.0.block", "logits"] and capture.positions == 4
+    assert (capture.rows("layers.0.block", 0, 4) == values["layers.0"][0, :4]).all()
+    assert (capture.rows("logits", 1, 3) == values["lm_head"][0, 1:3, :200064]).all()
+    page = (EXAMPLES.parent / "docs" / "bring-up.md").read_text(encoding="utf-8")
+    shown = json.loads(page.partition("```json\n")[2].partition("```")[0])
+    assert shown["names"].items() <= json.loads((EXAMPLES / "recorded_names.json").read_text())["names"].items()
 
 
 def test_gguf_rows_become_hf_rows():
@@ -97,10 +116,6 @@ def test_block_fp8_costs_what_torch_says(tmp_path):
 @needs_text
 def test_one_q_proj_in_gguf_order_is_found(tmp_path):
     """Rows of layer 7's q_proj in GGUF's order: the text stays fluent, the layer is named."""
-    import shutil
-
-    from weighbridge.testing.safetensors_writer import read_header
-
     shutil.copytree(SMOLLM2, tmp_path / "broken")
     path = tmp_path / "broken" / "model.safetensors"
     header, start = read_header(path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,9 +46,13 @@ def change(folder: Path, file: str, **values: object) -> None:
 
 
 @pytest.mark.parametrize("words, says", [
-    (("-p", ""), "empty"), (("-p", "x", "--layers", "3:9"), "layers"), (("-p", "x", "--layers", "a"), "--layers"), (("-p", "x", "--max-memory", "lots"), "not a size"),
+    (("-p", ""), "empty"), (("-p", "x", "--layers", "3:9"), "layers"), (("-p", "x", "--layers", "a"), "--layers"),
+    (("-p", "x", "--max-memory", "lots"), "not a size"),
     (("-p", "x", "--max-memory", "1kB"), "are needed"), (("-p", "x", "--temperature", "-1"), "temperature"), (("-p", "x", "--top-p", "7"), "--top-p"),
-    (("-p", "x", "--chat", "--score", "t"), "--score"), (("--score", "no-such-file"), "no-such-file"),
+    (("-p", "x", "--chat", "--score", "t"), "--score"), (("-p", "x", "--score", "t"), "-p and --score"),
+    (("--capture", "c", "--score", "t"), "--capture and"),
+    (("--chat", "--capture", "c"), "--capture"), (("--chat", "--format", "text", "-o", "f"), "-o"), (("-p", "And \udcff he"), "not UTF-8"),
+    (("-p", "And \udcff he", "--chat"), "not UTF-8"), (("--score", "no-such-file"), "no-such-file"),
 ])
 def test_questions_that_cannot_be_answered(folder: Path, words: tuple, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert says in refused(capsys, folder, *words)
@@ -90,6 +96,35 @@ def test_a_generation_config_with_a_wrong_end(folder: Path, value: object, capsy
     assert "eos_token_id" in refused(capsys, folder, "-p", "And")
 
 
+@pytest.mark.parametrize("key, value", [
+    ("top_p", 0), ("top_p", 1.5), ("temperature", 1000), ("top_k", 2.5), ("top_k", True), ("do_sample", 1), ("do_sample", "yes")])
+def test_a_generation_config_out_of_range_names_the_key_and_no_flag(folder: Path, key: str, value: object, capsys: pytest.CaptureFixture[str]) -> None:
+    change(folder, "generation_config.json", **{"do_sample": True, key: value})
+    err = refused(capsys, folder, "-p", "And")
+    assert f"generation_config.json: {key}" in err and "--" not in err
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{", b"\xff"])
+def test_a_generation_config_that_is_none(folder: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "generation_config.json").write_bytes(content)
+    assert "generation_config.json" in refused(capsys, folder, "-p", "And")
+
+
+@pytest.mark.parametrize("locale", ["surrogateescape", "strict"])
+@pytest.mark.parametrize("words", [(), ("--chat",)])
+def test_a_stdin_that_is_no_text(folder: Path, words: tuple, locale: str, capsys: pytest.CaptureFixture[str],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"And \xff he\n"), encoding="utf-8", errors=locale))
+    assert "UTF-8" in refused(capsys, folder, *words)
+
+
+@pytest.mark.parametrize("words", [(), ("--chat",)])
+def test_a_closed_stdin(folder: Path, words: tuple, capsys: pytest.CaptureFixture[str],
+                        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert "-p" in refused(capsys, folder, *words)
+
+
 @pytest.mark.parametrize("template", [
     "{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ messages.__init__.__globals__ }}", "{{ raise_exception.__globals__['resource'] }}",
     "{{ cycler.__init__.__globals__.os.popen('id').read() }}", "{% set x = messages.append(1) %}{{ x }}",
@@ -116,7 +151,8 @@ def test_what_the_sandbox_hides_is_empty(folder: Path, template: str) -> None:
 
 @pytest.mark.parametrize("template", [
     "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}", "{{ 'a' * 4000000000 }}",
-    "{{ '%4000000000s' % 'x' }}", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "{{ raise_exception('no system message') }}", "{% broken", "{{ 10 ** 10000000000 }}",
+    "{{ '%4000000000s' % 'x' }}", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "{{ raise_exception('no system message') }}", "{% broken", "{{ 10 ** 10000000000 }}", "{{ 'a' * 5000000 }}",
+    "{{ raise_exception('a' * 9000000) }}",
 ])
 def test_a_template_that_takes_all_or_fails_is_stopped(folder: Path, template: str) -> None:
     (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
@@ -128,3 +164,11 @@ def test_a_template_that_takes_all_or_fails_is_stopped(folder: Path, template: s
 def test_no_template_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "chat_template.jinja").unlink()
     assert "chat_template" in refused(capsys, folder, "--chat", "-p", "x")
+
+
+@pytest.mark.parametrize("module, words", [("tokenizers", ("-p", "And")), ("jinja2", ("--chat", "-p", "And"))])
+def test_a_missing_library_is_named_with_its_extra(folder: Path, module: str, words: tuple, capsys: pytest.CaptureFixture[str],
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    err = refused(capsys, folder, *words)
+    assert module in err and "pip install 'weighbridge[run]'" in err

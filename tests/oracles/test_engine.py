@@ -68,7 +68,7 @@ def test_greedy_tokens(model):
 
 def test_what_transformers_writes_is_read(model, tmp_path):
     """Its config.json has `rope_parameters` in place of the flat keys."""
-    _, folder, theirs = model
+    _, _, theirs = model
     theirs.save_pretrained(tmp_path / "saved")
     written = json.loads((tmp_path / "saved" / "config.json").read_text())
     assert "rope_parameters" in written and "rope_theta" not in written

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from weighbridge.cli import common
-from weighbridge.errors import Usage, WeighbridgeError
+from weighbridge.errors import Refused, Usage, WeighbridgeError
 
 if TYPE_CHECKING:
     from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -37,7 +39,7 @@ def compare(
     a_numerics: Numerics = "plain",
     b_numerics: Numerics = "plain",
     names: Path | None = None,
-    tokens: int = 32,
+    max_tokens: int = 32,
     layers: str | None = None,
     tp: int = 0,
     max_memory: str | None = None,
@@ -67,14 +69,14 @@ def compare(
         The same for B.
     names
         What the tensors of a recorded folder are, where it has no capture.json: see docs/bring-up.md.
-    tokens
+    max_tokens
         Greedy steps after each prompt, to find the first token that differs.
     layers
         Run only layers A to B - 1, as A:B; or only the first N, as N. Default: all.
     tp
         Tensor parallel degree that neuron numerics imitate. 0 takes the one of neuron_config.json.
     max_memory
-        Most memory for each side, as 16GB or 512MB. Experts that do not fit are read when they are needed.
+        Most memory of the process, as 16GB or 512MB; two checkpoints share it. Experts that do not fit are read when they are needed.
     tolerance
         Largest relative error of a stage. Default: 0.001 where both sides must hold equal values, else 0.25.
     format
@@ -86,18 +88,20 @@ def compare(
     from weighbridge.report import compare_svg, compare_text, sink
     from weighbridge.report.progress import Progress
 
-    _require(tokens, tolerance)
-    settings = {"tp": tp, "layers": common.layers(layers), "max_memory": common.size(max_memory, "--max-memory")}
-    sides, checkpoints = [], []
+    _require(max_tokens, tolerance)
+    settings = {"tp": tp, "layers": common.layers(layers)}
+    shares = _shares(common.size(max_memory, "--max-memory"))
+    sides: list[Side] = []
+    checkpoints: list[Checkpoint | None] = []
     for path, numerics in ((a, a_numerics), (b, b_numerics)):
-        side, checkpoint = _side(path, names, numerics, settings)
+        side, checkpoint = _side(path, names, numerics, settings, shares)
         sides.append(side)
         checkpoints.append(checkpoint)
     sequences, tokenizer = _sequences(sides, checkpoints, prompt, prompts, ids)
     progress = Progress("compare")
     try:
         source = next((side.source for side in sides if side.source is not None), None)
-        report = engine.compare(*sides, sequences, tokens=tokens, inventory=source.inventory if source else None, tolerance=tolerance, progress=progress)
+        report = engine.compare(*sides, sequences, tokens=max_tokens, inventory=source.inventory if source else None, tolerance=tolerance, progress=progress)
     finally:
         progress.close()
     document = {"schema": "weighbridge.compare/1", **report.document()}
@@ -111,12 +115,21 @@ def compare(
 
 def _require(tokens: int, tolerance: float | None) -> None:
     if not 0 <= tokens <= 1 << 16:
-        raise Usage(f"{tokens} is no number of greedy steps", "--tokens", "give 0 to 65,536")
+        raise Usage(f"{tokens} is no number of greedy steps", "--max-tokens", "give 0 to 65,536")
     if tolerance is not None and not 0 < tolerance < float("inf"):
         raise Usage(f"{tolerance} is no relative error", "--tolerance", "give a positive number, such as 0.05")
 
 
-def _side(path: str, names: Path | None, numerics: str, settings: dict[str, Any]) -> tuple[Side, Checkpoint | None]:
+def _shares(limit: int | None) -> Iterator[int | None]:
+    """The limit for each side in turn: half of the room. An engine counts what the process holds when it is loaded, the first one included."""
+    from weighbridge.engine.memory import resident_set
+
+    held = resident_set() if limit is not None else 0
+    while True:
+        yield limit if limit is None or limit <= held else resident_set() + (limit - held) // 2
+
+
+def _side(path: str, names: Path | None, numerics: str, settings: dict[str, Any], shares: Iterator[int | None]) -> tuple[Side, Checkpoint | None]:
     from weighbridge.checkpoint.source import open_checkpoint
     from weighbridge.engine import compare as engine
 
@@ -128,7 +141,12 @@ def _side(path: str, names: Path | None, numerics: str, settings: dict[str, Any]
 
     checkpoint = open_checkpoint(path)
     source = bind(checkpoint)
-    return engine.EngineSide(load(source, numerics=numerics, **settings), source, numerics), checkpoint
+    try:
+        loaded = load(source, numerics=numerics, max_memory=next(shares), **settings)
+    except Refused as error:
+        raise Refused([replace(p, hint="each of two checkpoints gets half of the room: give more to --max-memory, or compare with a capture")
+                       if p.code == "memory" else p for p in error.problems]) from error
+    return engine.EngineSide(loaded, source, numerics), checkpoint
 
 
 def _sequences(sides: list[Side], checkpoints: list[Checkpoint | None], prompt: list[str] | None, prompts: Path | None,

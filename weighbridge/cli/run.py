@@ -10,6 +10,8 @@ from weighbridge.cli import common
 from weighbridge.errors import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from weighbridge.engine.generate import Model
 
 TEXT_LIMIT = 64_000_000  # bytes of a text to score, or of a prompt
@@ -46,7 +48,7 @@ def run(
     prompt
         The text to go on from.
     chat
-        A conversation in the checkpoint's own template; with -p one question and its answer.
+        A conversation in the checkpoint's own template; with -p one question and its answer. Words that spell a control token become it.
     max_tokens
         Most tokens to make.
     temperature
@@ -76,8 +78,7 @@ def run(
     """
     from weighbridge.report import run_text, sink
 
-    if chat and score is not None:
-        raise Usage("--chat and --score exclude each other", "--chat, --score", "score a text without a chat")
+    _agree(prompt, chat, score, capture, format, output)
     text = "" if score is not None else _prompt(prompt, chat)
     model = _load(src, max_memory, layers, numerics, tp)
     sink.talk(run_text.plan(model.engine, src))
@@ -103,14 +104,35 @@ def run(
     return 0
 
 
+def _agree(prompt: str | None, chat: bool, score: Path | None, capture: Path | None, format: str, output: Path | None) -> None:
+    """Refuse options of which one would be dropped without a word."""
+    if score is not None:
+        given = [flag for flag, there in (("--chat", chat), ("-p", prompt is not None), ("--capture", capture is not None)) if there]
+        if given:
+            raise Usage(f"{given[0]} and --score exclude each other", f"{given[0]}, --score", "score a text in a run of its own")
+    if chat and prompt is None:
+        single = (("--capture", capture is not None), ("--format json", format == "json"), ("-o", output is not None))
+        given = [flag for flag, there in single if there]
+        if given:
+            raise Usage(f"{given[0]} is for one question, and --chat without -p asks many", f"--chat, {given[0]}", "give the question with -p")
+
+
 def _prompt(given: str | None, chat: bool) -> str:
     if given is not None:
         return given
     if chat:
         return ""
-    if sys.stdin.isatty():
+    if sys.stdin is None or sys.stdin.isatty():
         raise Usage("there is no prompt", "-p", "write -p TEXT, or send the text to stdin")
-    return sys.stdin.read(TEXT_LIMIT)
+    return _heard(sys.stdin.read)
+
+
+def _heard(read: Callable[[int], str]) -> str:
+    """Text from stdin. A strict locale refuses here what is not UTF-8; another one lets the tokenizer say it."""
+    try:
+        return read(TEXT_LIMIT)
+    except UnicodeDecodeError as error:
+        raise Usage(f"is not UTF-8: byte {error.object[error.start]:#04x} at {error.start:,}", "stdin", "send text in UTF-8") from error
 
 
 def _load(src: str, max_memory: str | None, layers: str | None, numerics: str, tp: int) -> Model:
@@ -143,11 +165,13 @@ def _converse(model: Model, max_tokens: int, settings: Any) -> None:
     from weighbridge.engine.chat import Chat
     from weighbridge.report import run_text, sink
 
+    if sys.stdin is None:
+        raise Usage("there is no stdin to read questions from", "--chat", "give the question with -p")
     talk = Chat(model.checkpoint)
     while True:
         if sys.stdin.isatty():
             sink.talk("you> (empty line to end)")
-        line = sys.stdin.readline(TEXT_LIMIT).strip()
+        line = _heard(sys.stdin.readline).strip()
         if not line:
             return
         said = _say(model, model.tokenizer.encode(talk.prompt(line), special=False), max_tokens, settings, True)

@@ -20,8 +20,9 @@ class KeyValues:
         try:
             self.keys, self.values = (np.empty((layers, kv_heads, capacity, head_dim), np.float32) for _ in range(2))
         except (MemoryError, ValueError) as error:
-            raise WeighbridgeError("memory", f"keys and values of {capacity:,} positions are {cache_bytes(layers, kv_heads, head_dim, capacity):,} bytes; "
-                                   "the machine does not give that much", "capacity", "ask for fewer positions") from error
+            need = cache_bytes(layers, kv_heads, head_dim, capacity)
+            raise WeighbridgeError("memory", f"keys and values of {capacity:,} positions are {need:,} bytes; the machine does not give that much",
+                                   "capacity", "ask for fewer positions") from error
 
     def put(self, layer: int, position: int, keys_TKD: np.ndarray, values_TKD: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Store a block from `position` on; returns all keys and values up to its end, [kv_heads, length, head_dim]."""

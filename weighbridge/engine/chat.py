@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -12,7 +13,8 @@ from weighbridge.engine.tokenizer import require
 from weighbridge.errors import WeighbridgeError
 
 FILE, CONFIG = "chat_template.jinja", "tokenizer_config.json"
-LIMIT, LONGEST = 1_000_000, 4_000_000  # bytes of a template, characters of what it gives
+LIMIT = 1_000_000  # bytes of a template
+WORKER = Path(__file__).with_name("template_worker.py")
 SECONDS = 10.0
 
 Message = dict[str, str]
@@ -38,9 +40,9 @@ class Chat:
     def render(self, messages: list[Message]) -> str:
         """The text of `messages`, with the beginning of the answer."""
         values = {"messages": messages, "add_generation_prompt": True, "tools": None, "documents": None, **_specials(self.settings)}
-        request = json.dumps({"template": self.template, "values": values}).encode()
+        request = json.dumps({"template": self.template, "values": values, "path": [place for place in sys.path if place]}).encode()
         try:
-            done = subprocess.run([sys.executable, "-I", "-m", "weighbridge.engine.template_worker"], input=request, capture_output=True, timeout=SECONDS,
+            done = subprocess.run([sys.executable, "-I", str(WORKER)], input=request, capture_output=True, timeout=SECONDS,
                                   env={"OPENBLAS_NUM_THREADS": "1"}, check=False)
             answer = json.loads(done.stdout) if done.returncode == 0 else {"error": _ended(done)}
         except subprocess.TimeoutExpired:
@@ -50,8 +52,6 @@ class Chat:
         if "text" not in answer:
             raise WeighbridgeError("chat-template", f"was stopped: {str(answer['error'])[:300]}", self.where,
                                    "take the template from the publisher again, or give the text with -p")
-        if len(answer["text"]) > LONGEST:
-            raise WeighbridgeError("chat-template", f"gave {len(answer['text']):,} characters, the limit is {LONGEST:,}", self.where)
         return answer["text"]
 
 
@@ -69,8 +69,7 @@ def _template(checkpoint: Checkpoint, settings: dict[str, Any]) -> tuple[str, st
         return checkpoint.store.read(FILE, 0, size).decode("utf-8", "replace"), FILE
     value = settings.get("chat_template")
     if isinstance(value, list):  # several by name; `default` is the plain one
-        named = {v["name"]: v["template"] for v in value if isinstance(v, dict) and isinstance(v.get("name"), str) and isinstance(v.get("template"), str)}
-        value = named.get("default")
+        value = next((v.get("template") for v in value if isinstance(v, dict) and v.get("name") == "default"), None)
     if not isinstance(value, str) or len(value) > LIMIT:
         raise WeighbridgeError("chat-template", f"there is no {FILE}, and {CONFIG} has no chat_template", checkpoint.label,
                                "copy the template from the publisher's repository, or give the text with -p")

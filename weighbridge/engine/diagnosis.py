@@ -196,9 +196,9 @@ def _fault(meter: Meter, limit: Tolerance, a: Any, b: Any) -> list[str]:
 
 def _by_direction(stage: str) -> str:
     return {
-        "attn": "The norm is about the same, the direction is another one: rows of q or k in another order (GGUF's interleaved rotary order, heads exchanged), "
+        "attn": "The norm is of the same order, the direction is another one: rows of q or k in another order (GGUF's interleaved rotary order, heads exchanged), "
                 "another rope_theta, or lost q/k norms. verify A B names the tensor.",
-        "experts": "The norm is about the same, the direction is another one: gate and up exchanged, experts in another order, scales of other blocks, or a "
+        "experts": "The norm is of the same order, the direction is another one: gate and up exchanged, experts in another order, scales of other blocks, or a "
                    "transposed matrix. verify A B names the tensor.",
         "router": "The router's weight is another one, or was rounded to BF16 (about 0.003).",
         "embed": "The embedding is another one, or the tokens are.",

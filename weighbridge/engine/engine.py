@@ -17,6 +17,7 @@ from weighbridge.engine import kernels
 from weighbridge.engine.attention import Rotary
 from weighbridge.engine.cache import KeyValues, cache_bytes
 from weighbridge.engine.forward import Attention, Decoder, Groups, Layer, Mlp, Moe, Observe
+from weighbridge.engine.linear import Linear
 from weighbridge.engine.memory import BLOCK, MemoryPlan, make_plan, resident_set
 from weighbridge.engine.positional import Positional, Rows
 from weighbridge.engine.streamed import Store, StreamedExperts
@@ -86,8 +87,8 @@ class Engine:
         least = self.architecture.routing.top_k * store.slot_bytes if store else 0  # type: ignore[union-attr]
         room = plan.limit - plan.base_bytes - plan.working_bytes - plan.resident_bytes - least - self._taken
         if capacity and need > room:
-            raise Refused([Problem("memory", f"keys and values of {capacity:,} positions are {need:,} bytes; the limit of {plan.limit:,} leaves {room:,}",
-                                   "--max-memory", f"at most {max(0, room * capacity // need):,} positions fit")])
+            says = f"keys and values of {capacity:,} positions are {need:,} bytes; the limit of {plan.limit:,} leaves {room:,}"
+            raise Refused([Problem("memory", says, "--max-memory", f"at most {max(0, room * capacity // need):,} positions fit")])
         self._taken += need
         if store:
             store.resize(plan.cache_bytes - max(0, self._taken - plan.reserved_bytes))
@@ -130,8 +131,8 @@ class Session:
             wrong = tokens[(tokens < 0) | (tokens >= self.engine.vocab)][0]
             raise WeighbridgeError("token", f"the token {wrong} is not one of {self.engine.vocab:,}", "ids", "use the tokenizer of this checkpoint")
         if self.position + len(tokens) > self.cache.capacity:
-            raise WeighbridgeError("capacity", f"{self.position:,} tokens were fed, {len(tokens):,} more pass the session's {self.cache.capacity:,}", "ids",
-                                   "ask for a session of more positions")
+            says = f"{self.position:,} tokens were fed, {len(tokens):,} more pass the session's {self.cache.capacity:,}"
+            raise WeighbridgeError("capacity", says, "ids", "ask for a session of more positions")
         return tokens.astype(np.int64)
 
 
@@ -172,7 +173,8 @@ def load(source: Source, *, max_memory: int | None = None, numerics: str = "plai
     return Engine(source, arch, plan, decoder, reader, store)
 
 
-def _decoder(weights: Weights, arch: Architecture, chosen: range, groups: tuple[Groups, Groups], store: Store | None, plan: MemoryPlan, row: int) -> Decoder:
+def _decoder(weights: Weights, arch: Architecture, chosen: range, groups: tuple[Groups, Groups], store: Store | None, plan: MemoryPlan,
+             row: int) -> Decoder:
     rotary = Rotary(arch.rope)
     each = {p.layer: (p.active_bytes - p.resident_bytes) // arch.routing.top_k for p in plan.layers} if arch.routing else {}
     experts = weights.experts if store is None else lambda layer: StreamedExperts(store, layer)
@@ -180,11 +182,11 @@ def _decoder(weights: Weights, arch: Architecture, chosen: range, groups: tuple[
     for layer in chosen:
         name = f"layers.{layer}."
         feed = Moe(weights, arch, layer, experts, each[layer]) if arch.sparse[layer] else Mlp(weights, arch, layer)
-        made.append(Layer(layer, weights.vector(name + "input_norm"), weights.vector(name + "post_norm"), Attention(weights, arch, layer, rotary, groups), feed))
-    streams = store is not None and row > 0
-    embed = Rows(weights.reader, fragments(weights.source, "embed"), (arch.vocab, arch.hidden)) if streams else weights.linear("embed")  # type: ignore[arg-type]
-    head = embed if arch.tied else weights.linear("head")
-    return Decoder(arch, embed, made, weights.vector("norm"), head, row)  # type: ignore[arg-type]
+        norms = weights.vector(name + "input_norm"), weights.vector(name + "post_norm")
+        made.append(Layer(layer, *norms, Attention(weights, arch, layer, rotary, groups), feed))
+    embed: Linear | Rows = weights.linear("embed") if store is None or not row else Rows(store.reader, weights.fragments("embed"), (arch.vocab, arch.hidden))
+    head = weights.linear("embed" if arch.tied else "head")
+    return Decoder(arch, embed, made, weights.vector("norm"), head, row)
 
 
 def head_groups(arch: Architecture, source: Source, numerics: str, tp: int) -> tuple[Groups, Groups]:
@@ -219,7 +221,8 @@ def load_kernels() -> None:
 def _layers(arch: Architecture, layers: tuple[int, int] | None) -> range:
     first, end = layers or (0, arch.layers)
     if not 0 <= first < end <= arch.layers:
-        raise Usage(f"layers {first} to {end - 1} are not among the model's {arch.layers}", "--layers", f"give two numbers from 0 to {arch.layers}, the second is not run")
+        raise Usage(f"layers {first} to {end - 1} are not among the model's {arch.layers}", "--layers",
+                    f"give two numbers from 0 to {arch.layers}; the second is not run")
     return range(first, end)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from weighbridge.engine.attention import HeadNorm, Rotary, attend, rms_norm
 from weighbridge.engine.cache import KeyValues
 from weighbridge.engine.linear import Experts, Linear, silu
+from weighbridge.engine.positional import Rows
 from weighbridge.engine.streamed import StreamedExperts
 from weighbridge.engine.weights import Weights
 from weighbridge.models.architecture import Architecture, Routing
@@ -146,7 +147,7 @@ class Layer:
 class Decoder:
     """Embedding, layers, final norm and head."""
 
-    def __init__(self, arch: Architecture, embed: Linear, layers: list[Layer], norm: np.ndarray, head: Linear, row_bytes: int) -> None:
+    def __init__(self, arch: Architecture, embed: Linear | Rows, layers: list[Layer], norm: np.ndarray, head: Linear, row_bytes: int) -> None:
         self.arch, self.embed, self.layers, self.norm, self.head, self.row_bytes = arch, embed, layers, norm, head, row_bytes
         self._fixed = sum(layer.attention.nbytes + layer.feed.nbytes for layer in layers)
         self._passed = 0

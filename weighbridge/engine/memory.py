@@ -30,8 +30,8 @@ class LayerPlan:
 class MemoryPlan:
     """`streamed_bytes` is 0 where everything stays in memory; else experts of that many bytes are read when they are chosen.
 
-    `cache_bytes` is the room for experts, `reserved_bytes` that for keys and values, `base_bytes` what the process held before, `working_bytes` what a block of tokens
-    needs beside weights, keys and values. `floor_bytes_per_token` must come from the disk for each token if every
+    `cache_bytes` is the room for experts, `reserved_bytes` that for keys and values, `base_bytes` what the process held before,
+    `working_bytes` what a block of tokens needs beside weights, keys and values. `floor_bytes_per_token` must come from the disk for each token if every
     expert is chosen equally often; a model with habits needs less.
     """
 
@@ -74,9 +74,10 @@ def make_plan(source: Source, arch: Architecture, layers: range, limit: int | No
                    for name in expert_names(source, row.layer)), default=0)
     if room < largest or not experts:
         need = base + working + reserve + kept + (largest if experts else experts)
-        raise Refused([Problem("memory", f"{limit:,} bytes are allowed, at least {need:,} are needed: process {base:,}, weights that every token uses {kept:,}, "
-                               f"experts of one token {largest:,}, keys and values {reserve:,}, room to work {working:,}", "--max-memory",
-                               f"allow {need:,} bytes" + ("" if experts else "; this model has no experts that could be read when they are needed"))])
+        parts = (f"process {base:,}, weights that every token uses {kept:,}, experts of one token in one layer {largest:,}, keys and values {reserve:,}, "
+                 f"room to work {working:,}")
+        hint = f"allow {need:,} bytes" + ("" if experts else "; this model has no experts that could be read when they are needed")
+        raise Refused([Problem("memory", f"{limit:,} bytes are allowed, at least {need:,} are needed: {parts}", "--max-memory", hint)])
     floor = int(sum(row.active_bytes - row.resident_bytes for row in rows) * max(0.0, 1 - room / experts))
     return MemoryPlan(limit, base, working, reserve, kept, experts, room, active, floor + row_bytes, rows)
 

@@ -63,8 +63,8 @@ def decode(panel: QTensor, reads: str) -> np.ndarray:
         np.left_shift(codes, 16, out=out.view(np.uint32), dtype=np.uint32)
         return out
     scale = np.ascontiguousarray(scale)
-    codec_kernels.decode_f32(codes.ctypes.data, codes.strides[0], *codes.shape, scale.ctypes.data, scale.shape[1], *panel.origin, *panel.encoding.block,
-                             out.ctypes.data, out.shape[1])
+    codec_kernels.decode_f32(codes.ctypes.data, codes.strides[0], *codes.shape, scale.ctypes.data, scale.shape[1], *panel.origin,
+                             *panel.encoding.block, out.ctypes.data, out.shape[1])
     return out
 
 

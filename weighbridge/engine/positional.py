@@ -41,7 +41,8 @@ class Positional(Reader):
             except OSError as error:
                 raise WeighbridgeError("io", f"cannot be read: {error.strerror}", tensor.file) from error
             if not got:
-                raise WeighbridgeError("io", f"ends {len(view) - done:,} bytes before {tensor.name} does", tensor.file, "the file was cut while it was read")
+                raise WeighbridgeError("io", f"ends {len(view) - done:,} bytes before {tensor.name} does", tensor.file,
+                                       "the file was cut while it was read")
             done += got
         with self._lock:
             self.bytes_read += done

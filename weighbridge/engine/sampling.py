@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,12 @@ import numpy as np
 from weighbridge.errors import Usage, WeighbridgeError
 
 CONFIG = "generation_config.json"
+# What Sampling takes, so that the error names the file's key and not a flag that nobody gave.
+NEEDED: dict[str, tuple[Callable[[float], bool], str]] = {
+    "temperature": (lambda v: 0 <= v <= 100, "a number from 0 to 100"),
+    "top_p": (lambda v: 0 < v <= 1, "a number above 0, at most 1"),
+    "top_k": (lambda v: isinstance(v, int) and 0 <= v <= 1 << 24, "a whole number from 0 on"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +80,13 @@ def read_settings(config: dict[str, Any] | None, given: dict[str, Any]) -> Sampl
     """What the user says, then generation_config.json (`do_sample` false is temperature 0), then the likeliest token."""
     stated = config or {}
     sample = stated.get("do_sample")
-    if sample not in (None, True, False):
+    if sample is not None and not isinstance(sample, bool):
         raise _wrong("do_sample", sample, "true or false")
     chosen = {
         "temperature": _number(stated, "temperature", 1.0) if sample else 0.0,
-        "top_p": _number(stated, "top_p", 1.0) if sample else 1.0, "top_k": int(_number(stated, "top_k", 50)) if sample else 0}
+        "top_p": _number(stated, "top_p", 1.0) if sample else 1.0, "top_k": _number(stated, "top_k", 50) if sample else 0}
     if given.get("temperature"):  # the user samples: then the file's shares hold, whatever it says of sampling
-        chosen |= {"top_p": _number(stated, "top_p", 1.0), "top_k": int(_number(stated, "top_k", 0))}
+        chosen |= {"top_p": _number(stated, "top_p", 1.0), "top_k": _number(stated, "top_k", 0)}
     return Sampling(**{**chosen, **{name: value for name, value in given.items() if value is not None}})
 
 
@@ -104,8 +111,9 @@ def _number(stated: dict[str, Any], key: str, default: float) -> float:
     value = stated.get(key)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1 << 24:
-        raise _wrong(key, value, "a number from 0 on")
+    good, needed = NEEDED[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not good(value):
+        raise _wrong(key, value, needed)
     return value
 
 

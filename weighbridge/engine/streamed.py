@@ -1,11 +1,12 @@
 """Routed experts that do not fit into memory: read when a token chooses them, kept by use.
 
-Those stay that were chosen most often; of equals, the latest. A pass goes through the layers in a circle, where the order
-of last use alone would throw out just what comes next.
+An expert is worth how often it was chosen, divided by the number of layers until its own comes again: a pass goes through
+the layers in a circle, where the order of last use would throw out just what comes next. Those worth least make room.
 """
 
 from __future__ import annotations
 
+import heapq
 import mmap
 from collections import Counter
 
@@ -33,35 +34,34 @@ class Store:
         self.slot_bytes = max(slot_bytes(source, name) for layer in layers for name in expert_names(source, layer))
         self.held: dict[Key, tuple[Three, mmap.mmap]] = {}
         self.uses: Counter[Key] = Counter()
-        self.last: dict[Key, int] = {}
-        self.clock = self.hits = self.misses = 0
+        self.turn = {layer: number for number, layer in enumerate(layers)}  # a layer's place in the circle
+        self.hits = self.misses = 0
 
     def resize(self, budget: int) -> None:
         """Hold no more than `budget` bytes of experts."""
         self.slots = budget // self.slot_bytes
-        self._spare(self.slots, set())
+        self._spare(self.slots, set(), self.layers[-1])
 
     def take(self, layer: int, experts: list[int]) -> dict[int, Three]:
         """gate, up and down of these experts of a layer; at most `slots` of them."""
         keys = [(layer, e) for e in experts]
         missing = [key for key in keys if key not in self.held]
-        self.hits, self.misses, self.clock = self.hits + len(keys) - len(missing), self.misses + len(missing), self.clock + 1
-        for key in keys:
-            self.uses[key] += 1
-            self.last[key] = self.clock
-        free = self._spare(self.slots - len(missing), set(keys))
+        self.hits, self.misses = self.hits + len(keys) - len(missing), self.misses + len(missing)
+        self.uses.update(keys)
+        free = self._spare(self.slots - len(missing), set(keys), layer)
         memory = [free.pop() if free else mmap.mmap(-1, self.slot_bytes) for _ in missing]
         if missing:
             self._load_all(list(zip(missing, memory)))
         return {e: self.held[layer, e][0] for e in experts}
 
-    def _spare(self, keep: int, needed: set[Key]) -> list[mmap.mmap]:
-        """Throw out experts until `keep` are held; returns their memory."""
+    def _spare(self, keep: int, needed: set[Key], layer: int) -> list[mmap.mmap]:
+        """Throw out experts until `keep` are held, when `layer` has its turn; returns their memory."""
         over = len(self.held) - max(keep, 0)
         if over <= 0:
             return []
-        out = sorted((key for key in self.held if key not in needed), key=lambda key: (self.uses[key], self.last[key]))[:over]
-        return [self.held.pop(key)[1] for key in out]
+        now, circle = self.turn[layer], len(self.turn)
+        worth = {key: self.uses[key] / ((self.turn[key[0]] - now) % circle or circle) for key in self.held if key not in needed}
+        return [self.held.pop(key)[1] for key in heapq.nsmallest(over, worth, key=worth.__getitem__)]
 
     def _load_all(self, pairs: list[tuple[Key, mmap.mmap]]) -> None:
         """A few at a time: a disk answers several reads faster than one after the other."""

@@ -1,4 +1,4 @@
-"""The threads that multiply: the caller and some helpers, all in one kernel call over one table of jobs."""
+"""The threads that multiply: the caller and some workers, all in one kernel call over one table of jobs."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def _scratch() -> int:
 
 
 def together(function: Callable[[Any], object], items: Iterable[Any]) -> None:
-    """function(item) for every item at once: the first by the caller, each other one by a helper.
+    """function(item) for every item at once: the first by the caller, each other one by a worker.
 
     It ends when all have ended, whatever they raise; then it raises the first.
     """
     first, *others = items
     done: SimpleQueue[BaseException | None] = SimpleQueue()
-    for helper, item in zip(_helpers(len(others)), others):
-        helper.put((function, item, done))
+    for worker, item in zip(_workers(len(others)), others):
+        worker.put((function, item, done))
     raised: list[BaseException | None] = []
     try:
         function(first)
@@ -70,18 +70,18 @@ _all: list[SimpleQueue] = []
 _growing = threading.Lock()
 
 
-def _helpers(count: int) -> list[SimpleQueue]:
+def _workers(count: int) -> list[SimpleQueue]:
     """The queues of `count` threads, which wait for work as long as the process lives."""
     if count > len(_all):
         with _growing:
             while count > len(_all):
                 queue: SimpleQueue = SimpleQueue()
-                threading.Thread(target=_help, args=(queue,), name=f"weighbridge-engine-{len(_all)}", daemon=True).start()
+                threading.Thread(target=_serve, args=(queue,), name=f"weighbridge-engine-{len(_all)}", daemon=True).start()
                 _all.append(queue)
     return _all[:count]
 
 
-def _help(queue: SimpleQueue) -> None:
+def _serve(queue: SimpleQueue) -> None:
     while True:
         function, item, done = queue.get()
         try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.errors import WeighbridgeError
+from weighbridge.errors import Usage, WeighbridgeError
 
 FILE, LIMIT = "tokenizer.json", 64_000_000  # bytes; Kimi-K2's has 20 MB
 BROKEN = "\ufffd"  # what a part of a character decodes to
@@ -20,7 +20,15 @@ class Tokenizer:
         self._inner = _load(checkpoint)
 
     def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Ids of `text`. `special` adds what the tokenizer puts around a text (mostly nothing, or a begin token)."""
+        """Ids of `text`. `special` adds what the tokenizer puts around a text (mostly nothing, or a begin token).
+
+        A user's text that spells a control token becomes that token, as in transformers. Refuses text that was no UTF-8.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise Usage(f"character {error.start:,} of {len(text):,} is half a code ({ord(text[error.start]):#x}): the text was not UTF-8", "text",
+                        "give the text in UTF-8") from error
         ids: list[int] = self._inner.encode(text, add_special_tokens=special).ids
         wrong = next((i for i in ids if self.vocab and i >= self.vocab), None)
         if wrong is not None:
@@ -55,11 +63,21 @@ class Stream:
             return ""
         new = text[len(self._given):]
         self._given = text
-        # The last tokens stay, because what a token reads as may hang on the ones before it.
         if len(self._ids) - self._done > 64:
-            self._done = len(self._ids) - 8
-            self._given = self._tokenizer.decode(self._ids[self._done:])
+            self._forget()
         return new
+
+    def _forget(self) -> None:
+        """Let go of all but the last tokens. They stay, because what a token reads as may hang on the ones before it.
+
+        The cut must not go through a character: where bytes are tokens, half a character would spoil the whole ones after it. Five lengths
+        in a row hold a good one for characters of one to four bytes.
+        """
+        for kept in range(8, 13):
+            tail = self._tokenizer.decode(self._ids[-kept:])
+            if tail and BROKEN not in tail and self._given.endswith(tail):
+                self._done, self._given = len(self._ids) - kept, tail
+                return
 
     def rest(self) -> str:
         """What is left at the end, a broken character included."""
@@ -80,7 +98,7 @@ def _load(checkpoint: Checkpoint) -> Any:
         return tokenizers.Tokenizer.from_str(raw.decode("utf-8"))
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as error:  # noqa: BLE001 the library's panics are no Exception
+    except BaseException as error:  # the library's panics are no Exception
         raise WeighbridgeError("tokenizer", f"cannot be read: {str(error)[:200]}", FILE, "take tokenizer.json from the publisher again") from error
 
 

@@ -66,8 +66,8 @@ def fragments(source: Source, name: str) -> list[Fragment]:
     found, left = cover((0, 0, rows, cols), source.holders.get(name, []))
     if left:
         row, col, high, wide = left[0]
-        raise Refused([Problem("uncovered", f"rows {row}..{row + high - 1}, columns {col}..{col + wide - 1} of [{rows}, {cols}] are in no stored tensor",
-                               source.inventory[name].published, "the checkpoint is not complete")])
+        says = f"rows {row}..{row + high - 1}, columns {col}..{col + wide - 1} of [{rows}, {cols}] are in no stored tensor"
+        raise Refused([Problem("uncovered", says, source.inventory[name].published, "the checkpoint is not complete")])
     return found
 
 

@@ -86,8 +86,8 @@ def architecture(config: dict[str, Any]) -> Architecture:
     file = family(config)
     if file not in RUNS:
         runs = ", ".join(name for name, known in FAMILIES.items() if known in RUNS)
-        raise WeighbridgeError("family-not-run", f"model_type {config['model_type']!r:.80} can be inspected, not run; {runs} can", "config.json: model_type",
-                               "its forward pass is not written")
+        raise WeighbridgeError("family-not-run", f"model_type {config['model_type']!r:.80} can be inspected, not run; {runs} can",
+                               "config.json: model_type", "its forward pass is not written")
     return import_module(f"weighbridge.models.{file}").architecture(config)
 
 
@@ -121,7 +121,10 @@ class Settings(Sizes):
 
 
 def read_rope(read: Settings, head_dim: int, theta: float, dims: int | None = None) -> Rope:
-    """Rotary settings: `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling`. `theta` is the family's default, `dims` what it says of its own."""
+    """Rotary settings: `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling`.
+
+    `theta` is the family's default, `dims` what the family says of its own.
+    """
     where = "rope_parameters" if read.get("rope_parameters", None) else "rope_scaling"
     told = read.get(where, {})
     read.require(isinstance(told, dict), where, f"{_shown(told)}; an object is needed")

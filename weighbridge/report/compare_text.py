@@ -30,8 +30,9 @@ def _whole(document: dict[str, Any], table: Callable[..., str]) -> str:
     lines += [f"{count(document['prompts'], 'prompt')}, {count(document['positions'], 'position')}", ""]
     lines += [table(("output", "value"), output(document)), ""]
     shown, left = chosen(document["layers"], document["first_bad_layer"])
-    lines.append(table(("stage", "relative", "cosine", "mean abs", "max abs", "other experts", f"relative, 1e{LOW:g} to {10**HIGH:g}"),
-                       [_row(row, document) for row in shown]))
+    head = ("stage", "relative", "cosine", "mean abs", "max abs", "other experts", f"relative, 1e{LOW:g} to {10**HIGH:g}")
+    kept = [i for i, name in enumerate(head) if name != "other experts" or any("other_experts" in row for row in shown)]
+    lines.append(table([head[i] for i in kept], [[cells[i] for i in kept] for cells in (_row(row, document) for row in shown)]))
     if left:
         lines.append(f"{count(left, 'stage')} more: --format json lists all")
     for side, names in document["missing"].items():

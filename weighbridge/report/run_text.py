@@ -19,19 +19,22 @@ def plan(engine: Engine, source: str) -> str:
     """One or two lines before the first token: what stays in memory, what is read again, and the floor that the disk sets."""
     plan = engine.plan
     arch = engine.architecture
-    line = f"{clean(source)}: {engine.inventory.model_type}, {count(len(plan.layers), 'layer')}, context {arch.context:,}; {size(plan.active_bytes_per_token)} of weights per token"
+    line = (f"{clean(source)}: {engine.inventory.model_type}, {count(len(plan.layers), 'layer')}, context {arch.context:,}; "
+            f"{size(plan.active_bytes_per_token)} of weights per token")
     if plan.limit is None:
         return f"{line}, {size(plan.resident_bytes)} in all"
     if not plan.streamed_bytes:
         return f"{line}, all {size(plan.resident_bytes)} fit into {size(plan.limit)}"
     floor = plan.floor_bytes_per_token
-    return (f"{line}; {size(plan.resident_bytes)} stay in memory, {size(plan.streamed_bytes)} of experts are read when chosen, {size(plan.cache_bytes)} of them "
-            f"are kept\nfrom the disk at least {size(floor)} per token if experts are chosen evenly: {floor / DISK:.2f} s at {size(DISK)}/s")
+    return (f"{line}; {size(plan.resident_bytes)} stay in memory, {size(plan.streamed_bytes)} of experts are read when chosen, "
+            f"{size(plan.cache_bytes)} of them are kept\n"
+            f"from the disk at least {size(floor)} per token if experts are chosen evenly: {floor / DISK:.2f} s at {size(DISK)}/s")
 
 
 def document(source: str, text: str, timing: Timing) -> dict[str, Any]:
     return {
-        "schema": "weighbridge.run/1", "source": source, "text": text, "prompt_tokens": timing.prompt_tokens, "tokens": timing.tokens, "ended": timing.ended,
+        "schema": "weighbridge.run/1", "source": source, "text": text,
+        "prompt_tokens": timing.prompt_tokens, "tokens": timing.tokens, "ended": timing.ended,
         "tokens_per_second": round(timing.tokens_per_second, 3),
         "prompt_tokens_per_second": round(timing.prompt_tokens / timing.prompt_seconds, 3) if timing.prompt_seconds else None,
         "bytes_per_token": timing.bytes_per_token, "peak_memory_bytes": peak_memory(),
@@ -41,7 +44,8 @@ def document(source: str, text: str, timing: Timing) -> dict[str, Any]:
 def speed(document: dict[str, Any], timing: Timing) -> str:
     """One line after the last token."""
     prompt = f"prompt {count(timing.prompt_tokens, 'token')} in {timing.prompt_seconds:.2f} s"
-    made = f"{count(len(timing.tokens), 'token')} at {document['tokens_per_second']:.1f} tokens/s, {size(document['bytes_per_token'])} of weights per token"
+    rate = f"{document['tokens_per_second']:.1f} tokens/s, {size(document['bytes_per_token'])} of weights per token"
+    made = f"{count(len(timing.tokens), 'token')} at {rate}"
     return f"{prompt}; {made}; peak memory {size(document['peak_memory_bytes'])}"
 
 
