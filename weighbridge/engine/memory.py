@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from weighbridge.engine.attention import SCORES
-from weighbridge.engine.linear import LOT
+from weighbridge.engine.kernels.jobs import SCRATCH
+from weighbridge.engine.linear import LOT, threads
 from weighbridge.engine.panels import PANEL
 from weighbridge.engine.weights import KINDS, expert_names, slot_bytes, stored_bytes
 from weighbridge.errors import Problem, Refused
@@ -105,7 +106,7 @@ def working_bytes(arch: Architecture) -> int:
     inter = max(arch.sizes.get("inter", 0), arch.sizes.get("dense_inter", 0))
     pairs = BLOCK * arch.routing.top_k if arch.routing else 0
     floats = BLOCK * (6 * arch.hidden + 4 * query + 4 * key + 4 * inter) + min(pairs, BLOCK + LOT) * 3 * arch.hidden + 4 * arch.vocab
-    return 4 * floats + 6 * SCORES + 2 * PANEL + SLACK  # 4 bytes for a score, 2 for what hides it
+    return 4 * floats + 6 * SCORES + threads() * (PANEL + SCRATCH) + SLACK  # 4 bytes for a score, 2 for what hides it
 
 
 def resident_set() -> int:

@@ -48,7 +48,8 @@ def _band(parts: Sequence[Part], x_TK: np.ndarray, start: int, out_TB: np.ndarra
             x = x_TK[:, col + left : col + left + panel.shape[1]]
             turned = order(q.codes_RC)[0]
             values = decode(panel.T if turned else panel, reads)
-            out_TB[:, top - start : bottom - start] += x @ (values if turned else values.T)
+            with np.errstate(invalid="ignore", over="ignore"):  # a weight that is NaN or infinite shows in the result
+                out_TB[:, top - start : bottom - start] += x @ (values if turned else values.T)
 
 
 def decode(panel: QTensor, reads: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 
@@ -72,9 +73,10 @@ class Positional(Reader):
                     raise WeighbridgeError("io", f"cannot be read: {error.strerror}", str(path)) from error
             return self.handles[file]
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # `close` is bound early: at the end of the interpreter the module may be gone.
         for handle in self.handles.values():
-            os.close(handle)
+            close(handle)
 
 
 class Rows:
