@@ -1,4 +1,4 @@
-"""What decoders are made of, as inventories: sizes from a config, attention, feed-forward, experts. Families put them together."""
+"""What decoders are made of, for families that are described and do not run here (`decoder.py` serves those that do): sizes, attention, feed-forward, experts."""
 
 from __future__ import annotations
 
