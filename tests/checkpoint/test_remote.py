@@ -396,3 +396,10 @@ def test_a_bucket_that_is_not_there(bucket: Server) -> None:
     assert refusal("s3://bucket/some/m").first.code == "not-found"
     bucket.fault, bucket.times = "403", 99
     assert refusal("s3://bucket/some/m").first.code == "no-access"
+
+
+def test_check_says_of_a_web_folder_what_it_says_of_the_local_one(server: Server, folder: Path) -> None:
+    """All rules, scale bytes included: of a network source at most 64 scale tensors are read."""
+    here, there = ([(f["code"], f["severity"]) for f in wb.open(src).check("vllm", "transformers", "neuron", tp=2)["findings"]
+                    if f["code"] != "WB420"] for src in (folder, server.url))
+    assert here and here == there

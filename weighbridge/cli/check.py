@@ -97,6 +97,10 @@ def check(
         found = run.findings(case, _words(select), _words(ignore))
         document = run.document(case, found)
     _emit(document, format, output)
+    if not case.targets and any(given.values()):
+        from weighbridge.report.sink import talk
+
+        talk("no --runtime was named, so sizes and devices were not looked at")
     if fix is not None:
         _mend(case, found, fix)
     levels = ("error", "warning", "note")

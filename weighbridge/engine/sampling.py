@@ -50,7 +50,8 @@ class Sampler:
         """One token. Refuses logits that are NaN: there is no likeliest one."""
         if np.isnan(logits_V).any():
             raise WeighbridgeError("nan", f"{int(np.isnan(logits_V).sum()):,} of {len(logits_V):,} logits are NaN", "logits",
-                                   "weighbridge compare finds the layer where it begins; check looks at the scales")
+                                   "weighbridge compare finds the layer where it begins; with --numerics neuron, published FP8 must be converted first: "
+                                   "its codes above 240 are NaN there")
         if self.settings.temperature == 0:
             return int(np.argmax(logits_V))
         kept, probabilities = distribution(logits_V, self.settings)
