@@ -54,7 +54,7 @@ def errors(found: list[Finding]) -> list[tuple[str, str | None, str, str]]:
 @given(models())
 @QUIET
 def test_a_valid_model_is_not_called_wrong(model: Model) -> None:
-    assert not errors(check(model, "vllm,sglang,llama.cpp", {"tp": 1}))
+    assert not errors(check(model, "transformers,vllm,sglang,tensorrt-llm,llama.cpp", {"tp": 1}))
 
 
 @given(models(unit=96))
@@ -69,7 +69,7 @@ def test_an_unquantized_model_is_fine_everywhere(model: Model) -> None:
     tensors, config = model
     plain = {name: ("BF16" if dtype == "F8_E4M3" else dtype, shape) for name, (dtype, shape) in tensors.items() if not name.endswith("weight_scale_inv")}
     bare = {key: value for key, value in config.items() if key != "quantization_config"}
-    assert not errors(check((plain, bare), "transformers,vllm,sglang,llama.cpp", {"tp": 1}))
+    assert not errors(check((plain, bare), "transformers,vllm,sglang,tensorrt-llm,llama.cpp", {"tp": 1}))
 
 
 def scale_of(tensors: Tensors, draw: Callable[[Any], Any]) -> str:

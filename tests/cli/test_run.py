@@ -66,3 +66,12 @@ def test_neuron_numerics_need_neuron_codes(capsys: pytest.CaptureFixture[str], t
     capsys.readouterr()
     code, out, _ = run(capsys, *words, "--numerics", "neuron", src=tmp_path / "n")
     assert code == 0 and len(out.split()) > 2
+
+
+def test_a_limit_may_come_from_the_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEIGHBRIDGE_MEMORY", "1MB")
+    code, _, err = run(capsys, "-p", "And")
+    assert code == 2 and "1,000,000 bytes are allowed" in err
+    monkeypatch.setenv("WEIGHBRIDGE_MEMORY", "much")
+    code, _, err = run(capsys, "-p", "And")
+    assert code == 2 and "WEIGHBRIDGE_MEMORY" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from weighbridge.errors import Usage
@@ -37,9 +38,11 @@ def layers(text: str | None) -> tuple[int, int] | None:
     return (int(parts[0]), int(parts[1])) if len(parts) == 2 else (0, int(parts[0]))
 
 
-def size(text: str | None, flag: str) -> int | None:
-    """`16GB`, `512MB`, `8GiB` or a number of bytes."""
-    if text is None:
+def memory_limit(text: str | None) -> int | None:
+    """`--max-memory` in bytes (`16GB`, `512MB`, `8GiB` or a number), else WEIGHBRIDGE_MEMORY, else None."""
+    flag = "--max-memory" if text is not None else "WEIGHBRIDGE_MEMORY"
+    text = text if text is not None else os.environ.get("WEIGHBRIDGE_MEMORY")
+    if not text:
         return None
     from weighbridge.check.configfile import parse_size
 

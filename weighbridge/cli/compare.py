@@ -90,7 +90,7 @@ def compare(
 
     _require(max_tokens, tolerance)
     settings = {"tp": tp, "layers": common.layers(layers)}
-    shares = _shares(common.size(max_memory, "--max-memory"))
+    shares = _shares(common.memory_limit(max_memory))
     sides: list[Side] = []
     checkpoints: list[Checkpoint | None] = []
     for path, numerics in ((a, a_numerics), (b, b_numerics)):

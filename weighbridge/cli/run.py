@@ -60,7 +60,7 @@ def run(
     seed
         Equal seeds give equal text.
     max_memory
-        Most memory of the process: 8GB, 512MiB. Experts that do not fit are read when they are chosen.
+        Most memory of the process: 8GB, 512MiB. Default: WEIGHBRIDGE_MEMORY. Experts that do not fit are read when they are chosen.
     layers
         Run only layers A to B - 1, as A:B.
     numerics
@@ -138,7 +138,7 @@ def _heard(read: Callable[[int], str]) -> str:
 def _load(src: str, max_memory: str | None, layers: str | None, numerics: str, tp: int) -> Model:
     from weighbridge.api import load
 
-    return load(src, max_memory=common.size(max_memory, "--max-memory"), layers=common.layers(layers), numerics=numerics, tp=tp)
+    return load(src, max_memory=common.memory_limit(max_memory), layers=common.layers(layers), numerics=numerics, tp=tp)
 
 
 def _ids(model: Model, text: str, chat: bool) -> list[int]:
