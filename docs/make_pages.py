@@ -21,7 +21,8 @@ FAILURES_HEAD = """# The collection of failures
 
 Public reports of quantized checkpoints that failed, sorted by cause. Each row that files, configuration and scale bytes can decide has a small synthetic
 checkpoint with the one fault in `tests/failures/`, and a twin without it. `make test` runs both: the fault must be found by the rule at the place, the twin must
-be clean. Several rules in one row are variants of the cause.
+be clean. Several rules in one row are variants of the cause; a row `D+` holds variants of its
+group that no report names.
 
 """
 
