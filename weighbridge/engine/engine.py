@@ -153,7 +153,7 @@ def load(source: Source, *, max_memory: int | None = None, numerics: str = "plai
     arch = architecture(source.checkpoint.config)
     chosen = _layers(arch, layers)
     groups = head_groups(arch, source, numerics, tp)
-    reader: Reader = require_scales(source) if max_memory is None else _read_scales(source)
+    reader: Reader = require_scales(source) if max_memory is None else require_scales(source, Positional)
     row = Rows.can(source, fragments(source, "embed")) and not arch.tied
     load_kernels()
     reserve = cache_bytes(len(chosen), arch.kv_heads, arch.head_dim, capacity or min(RESERVE, arch.context))
@@ -224,13 +224,3 @@ def _layers(arch: Architecture, layers: tuple[int, int] | None) -> range:
         raise Usage(f"layers {first} to {end - 1} are not among the model's {arch.layers}", "--layers",
                     f"give two numbers from 0 to {arch.layers}; the second is not run")
     return range(first, end)
-
-
-def _read_scales(source: Source) -> Positional:
-    """A reader that maps nothing, after the scales have been looked at."""
-    reader = Positional(source)
-    reader.require_local()
-    problems = reader.scale_problems()
-    if problems:
-        raise Refused(problems)
-    return reader

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -128,9 +129,12 @@ def _under_parts(bound: Bound, shape: tuple[int, int]) -> np.ndarray:
     return used
 
 
-def require_scales(source: Source) -> Reader:
-    """A reader of `source`, after its scales have been looked at. Its weights must be on this machine."""
-    reader = Reader(source)
+R = TypeVar("R", bound=Reader)
+
+
+def require_scales(source: Source, kind: type[R] = Reader) -> R:  # type: ignore[assignment]
+    """A reader of `source` (of the class `kind`), after its scales have been looked at. Its weights must be on this machine."""
+    reader = kind(source)
     reader.require_local()
     problems = reader.scale_problems()
     if problems:
