@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.failures.tools import build, llama
 from weighbridge.check.case import Case
-from weighbridge.check.commandline import read_command, settings_from
+from weighbridge.check.commandline import read_command
 from weighbridge.check.rule import RUNTIMES
 from weighbridge.check.run import findings
 from weighbridge.check.settings import Settings
@@ -52,7 +52,8 @@ OVERRIDE = json.dumps({"override_neuron_config": {"tp_degree": 64, "moe_ep_degre
 ])
 def test_what_is_said(line: str, runtime: str, said: dict) -> None:
     for argv in ([line], shlex.split(line)):
-        found, fields = settings_from(argv)
+        command = read_command(argv)
+        found, fields = command.runtime, command.fields
         settings = Settings(**fields)  # takes them all
         assert found == runtime
         assert {name: getattr(settings, name) for name in said} == said

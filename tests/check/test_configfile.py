@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.failures.tools import build, m2
-from weighbridge.check.configfile import joined, parse_size, read_configs, read_files
+from weighbridge.check.configfile import joined, parse_size, read_files
 from weighbridge.check.settings import Settings
 from weighbridge.checkpoint.checkpoint import INDEX, Checkpoint
 from weighbridge.checkpoint.source import open_store
@@ -134,7 +134,8 @@ def test_the_overlay_is_what_the_checkpoint_reads(tmp_path: Path) -> None:
 
 
 def test_the_short_form_gives_fields_and_files(tmp_path: Path) -> None:
-    fields, files = read_configs([str(put(tmp_path / "n.json", NEURON)), str(put(tmp_path / "config.json", {"model_type": "llama"}))])
+    found = read_files([put(tmp_path / "n.json", NEURON), put(tmp_path / "config.json", {"model_type": "llama"})])
+    fields, files = found.fields, found.overlay
     assert (fields["tp"], list(files)) == (64, ["config.json"])
 
 

@@ -43,12 +43,6 @@ class Command:
     memory_share: float = 0.0
 
 
-def settings_from(argv: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """(runtime, fields of Settings) of a command line. Raises Usage that names the flag where a value cannot be read."""
-    command = read_command(argv)
-    return command.runtime, command.fields
-
-
 def read_command(argv: Sequence[str]) -> Command:
     """All that a command line says. One word with blanks is split as a shell does."""
     words = _words(argv)

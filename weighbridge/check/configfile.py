@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -54,12 +53,6 @@ def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
         if name in first and name in second:
             out[name] = {**first[name], **second[name]}
     return out
-
-
-def read_configs(paths: Iterable[str | os.PathLike[str]]) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """(fields of Settings, files that stand in for the checkpoint's own) of all `--config` files. Raises Usage that names the file."""
-    found = read_files([Path(path) for path in paths])
-    return found.fields, found.overlay
 
 
 def read_files(paths: Iterable[Path], present: Collection[str] = (), runtime: str = "") -> Configs:

@@ -129,13 +129,13 @@ def _by_layout(case: Case) -> Expected:
 def _by_siblings(case: Case) -> Expected:
     """A family without an inventory: a layer must hold what all other layers of its kind hold.
 
-    Layers are of one kind when they share most of their keys; a key that all but one or two of at least four such layers have is due.
+    Layers are of one kind when they share seven tenths of their keys; a key that all of at least three other such layers have is due.
     """
     layers: dict[int, set[str]] = {}
     spelled: dict[str, str] = {}
     for module in case.modules.all:
         number = module.layer
-        if number >= 0 and module.role not in ("helpers",):
+        if number >= 0:
             key = key_of(module.path)
             layers.setdefault(number, set()).add(key)
             spelled.setdefault(key, module.path)

@@ -27,17 +27,6 @@ def folded(names: Iterable[str], most: int = 4) -> str:
     return ", ".join(patterns[:most]) + more
 
 
-def counted(names: Iterable[str]) -> str:
-    """`62 layers x 256 experts x 3` in words for one pattern: `62 x 256`; a plain count for several."""
-    found = fold(names)
-    total = sum(count for _, count in found)
-    sizes = [len(_spread(part)) for part in re.findall(r"\{([\d,-]+)\}", found[0][0])] if len(found) == 1 else []
-    product = 1
-    for size in sizes:
-        product *= size
-    return " x ".join(f"{size:,}" for size in sizes) if len(sizes) > 1 and product == total else f"{total:,}"
-
-
 def _filled(pattern: str, numbers: list[tuple[str, ...]]) -> str:
     columns = [sorted({int(n) for n in column}) for column in zip(*numbers, strict=True)]
     size = 1
@@ -62,11 +51,3 @@ def ranges(values: list[int]) -> str:
         if value is not None:
             start = before = value
     return ",".join(out)
-
-
-def _spread(text: str) -> list[int]:
-    found: list[int] = []
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        found += range(int(first), int(last or first) + 1)
-    return found

@@ -23,7 +23,7 @@ class Request:
 def request(runtimes: Sequence[str], command: str | None, configs: Sequence[str], memory: str | None, flags: Mapping[str, Any],
             present: Collection[str] = ()) -> Request:
     """Put the three together. `present` are the names of the checkpoint's own files; `sources` of the settings tells where each came from."""
-    from weighbridge.check.configfile import parse_size, read_files
+    from weighbridge.check.configfile import joined, parse_size, read_files
 
     fields: dict[str, Any] = {"neuron": {}, "environment": {}, "sources": {}}
     files: dict[str, bytes] = {}
@@ -32,18 +32,18 @@ def request(runtimes: Sequence[str], command: str | None, configs: Sequence[str]
         from weighbridge.check.commandline import read_command
 
         read = read_command(_words(command))
-        _merge(fields, read.fields)
+        fields = joined(fields, read.fields)
         paths, share = [Path(text) for text in read.files] + paths, read.memory_share
         if read.runtime not in [name.partition("@")[0] for name in named]:
             named.append(read.runtime)
     if paths:
         found = read_files(paths, present, named[0].partition("@")[0] if named else "")
-        _merge(fields, found.fields)
+        fields = joined(fields, found.fields)
         files, share = found.overlay, found.memory_share or share
     given = {name: value for name, value in flags.items() if value}
     if memory:
         given["device_memory"] = parse_size(memory, "--device-memory")
-    _merge(fields, given)
+    fields = joined(fields, given)
     for name in given:
         fields["sources"][name] = f"--{name.replace('_', '-')}"
     if share and fields.get("device_memory"):
@@ -57,11 +57,3 @@ def _words(command: str) -> list[str]:
         return shlex.split(command)
     except ValueError as error:
         raise Usage(f"cannot be read as a command line: {error}", "--command", "close the quotes") from error
-
-
-def _merge(into: dict[str, Any], found: Mapping[str, Any]) -> None:
-    for name, value in found.items():
-        if isinstance(value, dict) and isinstance(into.get(name), dict):
-            into[name] = {**into[name], **value}
-        else:
-            into[name] = value

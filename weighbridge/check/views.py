@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from weighbridge.check.case import Case
@@ -150,9 +149,3 @@ def _mark(found: View) -> None:
     hit = set(found.resolution.skipped)
     for built in found.built:
         built.skipped = any(path in hit for path in built.asked)
-
-
-def entries_that_hit(found: View, modules: Iterable[Built]) -> list[str]:
-    """Entries of the config that match any of these modules."""
-    wanted = {path for b in modules for path in b.asked}
-    return [entry for entry in found.entries if wanted.intersection(found.hits(entry))]

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from weighbridge.models import parts
 from weighbridge.models.architecture import LONGEST, Architecture, Rope, Routing, Settings
 from weighbridge.models.inventory import Collector, Inventory
 
 Sizes = dict[str, int]
 Feed = Callable[[Collector, int], None]  # collects the mlp or the experts of one layer
-AXES = {"q": "heads*head_dim", "k": "kv_heads*head_dim", "v": "kv_heads*head_dim"}
 
 
 def read_sizes(read: Settings, head_dim: int | None = None, kv_heads: int | None = None) -> Sizes:
@@ -59,9 +59,8 @@ def build(read: Settings, family: str, sizes: Sizes, feed: Feed, *, biases: froz
     into.matrix("embed", "model.embed_tokens", (vocab, hidden), ("vocab", "hidden"), "embedding", False)
     for layer in range(sizes["layers"]):
         into.at(f"layers.{layer}.", f"model.layers.{layer}.")
-        into.vector("input_norm", "input_layernorm.weight", hidden, "hidden", "norms")
-        into.vector("post_norm", "post_attention_layernorm.weight", hidden, "hidden", "norms")
-        _attention(into, sizes, biases, qk_norm)
+        parts.norms(into, hidden)
+        parts.attention(into, sizes, biases=biases, qk_norm=qk_norm)
         feed(into, layer)
     into.at("", "")
     into.vector("norm", "model.norm.weight", hidden, "hidden", "norms")
@@ -70,41 +69,15 @@ def build(read: Settings, family: str, sizes: Sizes, feed: Feed, *, biases: froz
     return Inventory(family, sizes, into.weights)
 
 
-def _attention(into: Collector, sizes: Sizes, biases: frozenset[str], qk_norm: str) -> None:
-    hidden, head = sizes["hidden"], sizes["head_dim"]
-    query, key = sizes["heads"] * head, sizes["kv_heads"] * head
-    for p, rows in (("q", query), ("k", key), ("v", key)):
-        into.matrix(f"attn.{p}", f"self_attn.{p}_proj", (rows, hidden), (AXES[p], "hidden"), f"attention.{p}", True)
-    into.matrix("attn.o", "self_attn.o_proj", (hidden, query), ("hidden", AXES["q"]), "attention.o", True)
-    for p, rows in (("q", query), ("k", key), ("v", key), ("o", hidden)):
-        if p in biases:
-            into.vector(f"attn.{p}_bias", f"self_attn.{p}_proj.bias", rows, AXES.get(p, "hidden"), "biases")
-    if qk_norm == "head":
-        for p in "qk":
-            into.vector(f"attn.{p}_norm", f"self_attn.{p}_norm.weight", head, "head_dim", "norms")
-
-
 def mlp(into: Collector, sizes: Sizes, width: int, biases: frozenset[str] = frozenset()) -> None:
     """A dense feed-forward layer of `width`."""
-    hidden = sizes["hidden"]
-    for p in ("gate", "up"):
-        into.matrix(f"mlp.{p}", f"mlp.{p}_proj", (width, hidden), ("inter", "hidden"), f"mlp.{p}", True)
-    into.matrix("mlp.down", "mlp.down_proj", (hidden, width), ("hidden", "inter"), "mlp.down", True)
-    for p, rows, axis in (("gate", width, "inter"), ("up", width, "inter"), ("down", hidden, "hidden")):
-        if p in biases:
-            into.vector(f"mlp.{p}_bias", f"mlp.{p}_proj.bias", rows, axis, "biases")
+    parts.mlp(into, "mlp.", "mlp.", sizes["hidden"], width, biases=biases)
 
 
 def experts(into: Collector, sizes: Sizes, block: str, names: tuple[str, str, str]) -> None:
     """A router `{block}.gate` and experts `{block}.experts.N` whose gate, up and down are called `names`."""
-    hidden, inter = sizes["hidden"], sizes["inter"]
-    into.matrix("moe.router", f"{block}.gate", (sizes["experts"], hidden), ("experts", "hidden"), "router", False)
-    gate, up, down = names
-    for e in range(sizes["experts"]):
-        name, published = f"moe.experts.{e}.", f"{block}.experts.{e}."
-        into.matrix(name + "gate", published + gate, (inter, hidden), ("inter", "hidden"), "experts.gate", True)
-        into.matrix(name + "up", published + up, (inter, hidden), ("inter", "hidden"), "experts.up", True)
-        into.matrix(name + "down", published + down, (hidden, inter), ("hidden", "inter"), "experts.down", True)
+    parts.router(into, f"{block}.gate", sizes)
+    parts.experts(into, "moe.", f"{block}.", sizes, sizes["inter"], names)
 
 
 def describe(read: Settings, family: str, sizes: Sizes, rope: Rope, *, qk_norm: str = "none", biases: frozenset[str] = frozenset(),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.models import decoder
+from weighbridge.models import decoder, parts
 from weighbridge.models.architecture import Architecture, Routing, Settings, read_rope
 from weighbridge.models.inventory import Collector, Inventory, Sizes
 
@@ -22,9 +22,10 @@ def inventory(config: dict[str, Any]) -> Inventory:
     into.matrix("embed", "model.embed_tokens", (vocab, hidden), ("vocab", "hidden"), "embedding", False)
     for layer in range(sizes["layers"]):
         into.at(f"layers.{layer}.", f"model.layers.{layer}.")
-        _attention(into, sizes)
-        into.at(f"layers.{layer}.moe.", f"model.layers.{layer}.block_sparse_moe.")
-        _experts(into, sizes)
+        parts.norms(into, hidden)
+        parts.attention(into, sizes, qk_norm="whole")
+        parts.router(into, "block_sparse_moe.gate", sizes, "block_sparse_moe.e_score_correction_bias")
+        parts.experts(into, "moe.", "block_sparse_moe.", sizes, sizes["inter"], ("w1", "w3", "w2"))
     into.at("", "")
     into.vector("norm", "model.norm.weight", hidden, "hidden", "norms")
     into.matrix("head", "lm_head", (vocab, hidden), ("vocab", "hidden"), "lm_head", False)
@@ -74,29 +75,3 @@ def _sizes(config: dict[str, Any]) -> dict[str, int]:
     read.require(not config.get("shared_intermediate_size"), "shared_intermediate_size", "is not 0; this family has no shared expert")
     read.done()
     return sizes
-
-
-def _attention(into: Collector, sizes: dict[str, int]) -> None:
-    hidden = sizes["hidden"]
-    query = sizes["heads"] * sizes["head_dim"]
-    key = sizes["kv_heads"] * sizes["head_dim"]
-    heads, kv_heads = "heads*head_dim", "kv_heads*head_dim"
-    into.vector("input_norm", "input_layernorm.weight", hidden, "hidden", "norms")
-    into.vector("post_norm", "post_attention_layernorm.weight", hidden, "hidden", "norms")
-    into.matrix("attn.q", "self_attn.q_proj", (query, hidden), (heads, "hidden"), "attention.q", True)
-    into.matrix("attn.k", "self_attn.k_proj", (key, hidden), (kv_heads, "hidden"), "attention.k", True)
-    into.matrix("attn.v", "self_attn.v_proj", (key, hidden), (kv_heads, "hidden"), "attention.v", True)
-    into.matrix("attn.o", "self_attn.o_proj", (hidden, query), ("hidden", heads), "attention.o", True)
-    into.vector("attn.q_norm", "self_attn.q_norm.weight", query, heads, "norms")
-    into.vector("attn.k_norm", "self_attn.k_norm.weight", key, kv_heads, "norms")
-
-
-def _experts(into: Collector, sizes: dict[str, int]) -> None:
-    hidden, inter = sizes["hidden"], sizes["inter"]
-    into.matrix("router", "gate", (sizes["experts"], hidden), ("experts", "hidden"), "router", False)
-    into.vector("router_bias", "e_score_correction_bias", sizes["experts"], "experts", "router.bias")
-    for expert in range(sizes["experts"]):
-        name, published = f"experts.{expert}.", f"experts.{expert}."
-        into.matrix(name + "gate", published + "w1", (inter, hidden), ("inter", "hidden"), "experts.gate", True)
-        into.matrix(name + "up", published + "w3", (inter, hidden), ("inter", "hidden"), "experts.up", True)
-        into.matrix(name + "down", published + "w2", (hidden, inter), ("hidden", "inter"), "experts.down", True)

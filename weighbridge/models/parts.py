@@ -1,17 +1,19 @@
-"""What decoders are made of, for families that are described and do not run here (`decoder.py` serves those that do): sizes, attention, feed-forward, experts."""
+"""What decoders are made of, as inventories: attention, feed-forward, experts. `decoder.py` adds what families of the Llama kind share."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from weighbridge.models.inventory import Collector, Inventory, Sizes, Weight
 
 Config = dict[str, Any]
+WORDS = ("gate_proj", "up_proj", "down_proj")
 TOWERS = ("vision_tower.", "vision_model.", "visual.", "mm_projector.", "multi_modal_projector.", "audio_encoder.", "audio_tower.", "speech_embeddings.")
 
 
-def decoder_sizes(config: Config, *, experts: str = "", inter: str = "intermediate_size", head_dim: bool = True) -> tuple[dict[str, int], Sizes]:
-    """Sizes that every decoder has; `experts` names the key of their number, if there are any. The reader is returned for more, undone."""
+def decoder_sizes(config: Config, *, experts: str, inter: str = "intermediate_size", head_dim: bool = True) -> tuple[dict[str, int], Sizes]:
+    """Sizes of a decoder with experts; `experts` and `inter` name the keys of their number and width. The reader is returned for more, undone."""
     read = Sizes(config)
     sizes = {
         "hidden": read.positive("hidden_size"),
@@ -25,12 +27,11 @@ def decoder_sizes(config: Config, *, experts: str = "", inter: str = "intermedia
         sizes["head_dim"] = read.positive("head_dim", max(1, sizes["hidden"] // sizes["heads"]), most=65536)
         read.require(sizes["heads"] % sizes["kv_heads"] == 0, "num_key_value_heads",
                      f"{sizes['heads']} query heads cannot be shared by {sizes['kv_heads']} key/value heads")
-    if experts:
-        sizes["experts"] = read.positive(experts, most=65536)
-        sizes["top_k"] = read.positive("num_experts_per_tok", most=65536)
-        read.require(sizes["top_k"] <= sizes["experts"], "num_experts_per_tok",
-                     f"{sizes['top_k']} experts per token, the model has {sizes['experts']}")
-        read.require(sizes["layers"] * sizes["experts"] <= 1 << 16, experts, f"{sizes['layers']} layers x {sizes['experts']} experts is no model that exists")
+    sizes["experts"] = read.positive(experts, most=65536)
+    sizes["top_k"] = read.positive("num_experts_per_tok", most=65536)
+    read.require(sizes["top_k"] <= sizes["experts"], "num_experts_per_tok",
+                 f"{sizes['top_k']} experts per token, the model has {sizes['experts']}")
+    read.require(sizes["layers"] * sizes["experts"] <= 1 << 16, experts, f"{sizes['layers']} layers x {sizes['experts']} experts is no model that exists")
     return sizes, read
 
 
@@ -64,34 +65,34 @@ def norms(into: Collector, hidden: int) -> None:
     into.vector("post_norm", "post_attention_layernorm.weight", hidden, "hidden", "norms")
 
 
-def attention(into: Collector, sizes: dict[str, int], *, biases: str = "", qk_norm: str = "none") -> None:
-    """q, k, v, o with the biases named (`qkv`, `qkvo`); `qk_norm` is none, head (one norm for each head) or whole (over all heads)."""
+def attention(into: Collector, sizes: dict[str, int], *, biases: Container[str] = "", qk_norm: str = "none") -> None:
+    """q, k, v, o with the biases named (letters of them); `qk_norm` is none, head (one norm for each head) or whole (over all heads)."""
     hidden, dim = sizes["hidden"], sizes["head_dim"]
     query, key = sizes["heads"] * dim, sizes["kv_heads"] * dim
     heads, kv_heads = "heads*head_dim", "kv_heads*head_dim"
     for part, out, axis in (("q", query, heads), ("k", key, kv_heads), ("v", key, kv_heads)):
         into.matrix(f"attn.{part}", f"self_attn.{part}_proj", (out, hidden), (axis, "hidden"), f"attention.{part}", True)
     into.matrix("attn.o", "self_attn.o_proj", (hidden, query), ("hidden", heads), "attention.o", True)
-    for part in biases:
-        out = {"q": query, "k": key, "v": key, "o": hidden}[part]
-        into.vector(f"attn.{part}_bias", f"self_attn.{part}_proj.bias", out, "hidden" if part == "o" else heads if part == "q" else kv_heads, "biases")
+    for part, out, axis in (("q", query, heads), ("k", key, kv_heads), ("v", key, kv_heads), ("o", hidden, "hidden")):
+        if part in biases:
+            into.vector(f"attn.{part}_bias", f"self_attn.{part}_proj.bias", out, axis, "biases")
     if qk_norm != "none":
         whole = qk_norm == "whole"
         into.vector("attn.q_norm", "self_attn.q_norm.weight", query if whole else dim, heads if whole else "head_dim", "norms")
         into.vector("attn.k_norm", "self_attn.k_norm.weight", key if whole else dim, kv_heads if whole else "head_dim", "norms")
 
 
-def mlp(into: Collector, name: str, published: str, hidden: int, inter: int, role: str = "mlp", words: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
-        bias: bool = False) -> None:
-    """gate, up and down under `name` and `published`, which end in a dot."""
+def mlp(into: Collector, name: str, published: str, hidden: int, inter: int, role: str = "mlp", words: tuple[str, str, str] = WORDS,
+        biases: Container[str] = ()) -> None:
+    """gate, up and down under `name` and `published`, which end in a dot; those named in `biases` have one."""
     for part, word in zip(("gate", "up", "down"), words, strict=True):
         shape, axes = ((hidden, inter), ("hidden", "inter")) if part == "down" else ((inter, hidden), ("inter", "hidden"))
         into.matrix(name + part, published + word, shape, axes, f"{role}.{part}", True)
-        if bias:
+        if part in biases:
             into.vector(f"{name}{part}_bias", f"{published}{word}.bias", shape[0], axes[0], "biases")
 
 
-def experts(into: Collector, name: str, published: str, sizes: dict[str, int], inter: int, words: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj")) -> None:
+def experts(into: Collector, name: str, published: str, sizes: dict[str, int], inter: int, words: tuple[str, str, str] = WORDS) -> None:
     """All routed experts, one by one: `experts.{e}.gate`, …"""
     for expert in range(sizes["experts"]):
         mlp(into, f"{name}experts.{expert}.", f"{published}experts.{expert}.", sizes["hidden"], inter, "experts", words)
@@ -104,10 +105,9 @@ def router(into: Collector, published: str, sizes: dict[str, int], bias: str = "
         into.vector("moe.router_bias", bias, sizes["experts"], "experts", "router.bias")
 
 
-def tied(config: Config, default: bool = False) -> bool:
-    """`tie_word_embeddings`; the classes' own default where the config does not say."""
-    value = config.get("tie_word_embeddings")
-    return default if value is None else value is True
+def tied(config: Config) -> bool:
+    """`tie_word_embeddings`; false where the config does not say, as in the classes of these families."""
+    return config.get("tie_word_embeddings") is True
 
 
 def finished(model_type: str, sizes: dict[str, int], into: Collector, *, promised: tuple[str, ...] = (), optional: dict[str, Weight] | None = None,
