@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from weighbridge.check.modules import Module, Modules
 from weighbridge.check.settings import Settings, Target
@@ -110,3 +112,19 @@ class Case:
         """`length` stored bytes of a tensor from `start`, at most to its end. For small tensors and samples."""
         most = max(0, tensor.nbytes - start)
         return self.checkpoint.store.read(tensor.file, tensor.start + start, most if length is None else min(length, most))
+
+
+T = TypeVar("T")
+
+
+def per_case(make: Callable[[Case], T]) -> Callable[[Case], T]:
+    """A function of a case whose value is made once for each case, when the first rule asks, and goes with it."""
+    known: WeakKeyDictionary[Case, T] = WeakKeyDictionary()
+
+    @wraps(make)
+    def once(case: Case) -> T:
+        if case not in known:
+            known[case] = make(case)
+        return known[case]
+
+    return once

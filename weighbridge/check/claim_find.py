@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.skip_units import units
 from weighbridge.check.stated import Stated
 from weighbridge.checkpoint.dtypes import FP8
@@ -40,14 +39,10 @@ class Stored(NamedTuple):
     scale_shape: tuple[int, ...]
 
 
-_known: WeakKeyDictionary[Case, tuple[Stored, ...]] = WeakKeyDictionary()
-
-
+@per_case
 def stored(case: Case) -> tuple[Stored, ...]:
     """Every kind of quantized weight in the files; `name` is the key, a name without its layer number. Experts are keys of their own."""
-    if case not in _known:
-        _known[case] = tuple(_stored(case))
-    return _known[case]
+    return tuple(_stored(case))
 
 
 def _stored(case: Case) -> Iterator[Stored]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.fold import folded
 from weighbridge.check.settings import Settings, Target
 from weighbridge.check.sizes import ModelSizes
@@ -87,14 +86,12 @@ class Fault:
 
 
 _TOWER = re.compile(r"(?:^|\.)(?:visual|vision\w*|audio\w*|image\w*)\.")
-_parts: WeakKeyDictionary[Case, list[Part]] = WeakKeyDictionary()
 
 
+@per_case
 def parts(case: Case) -> list[Part]:
     """All parts of a checkpoint, made once."""
-    if case not in _parts:
-        _parts[case] = sorted(_collect(case), key=lambda part: (part.role, part.name))
-    return _parts[case]
+    return sorted(_collect(case), key=lambda part: (part.role, part.name))
 
 
 def _collect(case: Case) -> Iterator[Part]:

@@ -9,9 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.finding import Edit, Where
 from weighbridge.check.settings import Settings, Target
 from weighbridge.checkpoint.dtypes import FP8
@@ -220,14 +219,9 @@ def traced(path: str) -> str:
     return path
 
 
-_made: WeakKeyDictionary[Case, Nxd] = WeakKeyDictionary()
-
-
+@per_case
 def nxd(case: Case) -> Nxd:
-    """Made once for a case."""
-    if case not in _made:
-        _made[case] = Nxd(case)
-    return _made[case]
+    return Nxd(case)
 
 
 def effective(case: Case, target: Target) -> Settings:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.modules import Module
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ WHOLE = 32 << 20  # bytes of FP8 weights that are read to the last
 EACH = 512 << 10  # bytes of one weight of a larger checkpoint
 FAR_EACH, FAR_MOST = 64 << 10, 12  # of a store elsewhere
 FORMATS = ("F8_E4M3",)
-_SAMPLES: WeakKeyDictionary[Case, list[Codes]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +36,12 @@ class Codes:
     minus_zero: int
 
 
+@per_case
 def codes(case: Case) -> list[Codes]:
     """Samples, read once for a case; none where the user wants no bytes read."""
-    found = _SAMPLES.get(case)
-    if found is None:
-        found = _SAMPLES[case] = [] if case.scale_bytes == "none" else [seen for module, length in _chosen(case) if (seen := _look(case, module, length))]
-    return found
+    if case.scale_bytes == "none":
+        return []
+    return [seen for module, length in _chosen(case) if (seen := _look(case, module, length))]
 
 
 def told(seen: list[Codes], case: Case) -> str:

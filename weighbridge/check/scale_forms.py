@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.finding import Edit, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.modules import Module
@@ -16,7 +15,6 @@ from weighbridge.check.modules import Module
 JOINED = (("qkv_proj", ("q_proj", "k_proj", "v_proj")), ("gate_up_proj", ("gate_proj", "up_proj")), ("w13", ("w1", "w3")))
 NVFP4_SCALES = "F8_E4M3"
 MERGED_PARTS = {part: (joined, parts) for joined, parts in JOINED for part in parts}
-_FORMS: WeakKeyDictionary[Case, Form] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +38,8 @@ class Form:
         return "mxfp" in self.algorithm or self.family.startswith("mx") or self.raw.get("weight_block_size") == [1, 32]
 
 
+@per_case
 def form(case: Case) -> Form:
-    found = _FORMS.get(case)
-    if found is None:
-        found = _FORMS[case] = _form(case)
-    return found
-
-
-def _form(case: Case) -> Form:
     raw = _raw(case)
     groups = [group for group in _dict(raw.get("config_groups")).values() if isinstance(group, dict)]
     weights = next((w for group in groups if (w := _dict(group.get("weights")))), {})

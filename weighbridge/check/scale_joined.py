@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.scale_forms import nvfp4, siblings
 
 SAME = 1e-5  # relative, as in vLLM's torch.allclose
@@ -22,17 +21,8 @@ class Differing(NamedTuple):
     maxima: list[str]  # of `names`, those whose ratio is 448 / 240
 
 
-_FOUND: WeakKeyDictionary[Case, list[Differing]] = WeakKeyDictionary()
-
-
+@per_case
 def differing(case: Case) -> list[Differing]:
-    found = _FOUND.get(case)
-    if found is None:
-        found = _FOUND[case] = _differing(case)
-    return found
-
-
-def _differing(case: Case) -> list[Differing]:
     scales, tensors = case.scales, case.checkpoint.tensors
     if not scales.read or not any(source.part in ("global", "input") for source in scales.sources):
         return []

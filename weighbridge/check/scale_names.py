@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.modules import Module
 from weighbridge.check.scale_forms import form, module_of, odd, stored
 
 # Words that hold `scale` and are not the weight's own scale.
 _OTHER = ("input", "activation", "act", "output", "k_scale", "v_scale", "q_scale", "kv_scale", "zero", "global", "scale_2", "rope", "logit", "clip")
-_MISSPELT: WeakKeyDictionary[Case, dict[str, str]] = WeakKeyDictionary()
 
 
 class Wanted(NamedTuple):
@@ -21,15 +19,9 @@ class Wanted(NamedTuple):
     consequence: str
 
 
+@per_case
 def misspelt(case: Case) -> dict[str, str]:
     """Weight without a known scale -> the tensor beside it whose name speaks of a scale (`.scale_weight`, `.weight_scales`)."""
-    found = _MISSPELT.get(case)
-    if found is None:
-        found = _MISSPELT[case] = _misspelt(case)
-    return found
-
-
-def _misspelt(case: Case) -> dict[str, str]:
     bare: dict[str, list[str]] = {}
     for name, _ in odd(case, "weight-without-scale"):
         bare.setdefault(module_of(name), []).append(name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Sequence
-from weakref import WeakKeyDictionary
 
 from weighbridge.check.case import Case
 from weighbridge.check.claim_find import nested_twice
@@ -23,8 +22,6 @@ READ_IN = {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang":
 _WORD = re.compile(r"[\w.]+")
 PACKED = frozenset({"awq", "gptq"})
 
-_fixes: WeakKeyDictionary[Case, dict[int, Fix]] = WeakKeyDictionary()
-
 
 def place(view: View, modules: Iterable[Built]) -> Where:
     """File, key and folded paths (the reader's) of some modules."""
@@ -34,10 +31,9 @@ def place(view: View, modules: Iterable[Built]) -> Where:
 
 def right_list(case: Case, view: View) -> Fix:
     """The whole list that this reader needs, with the edit that writes it. The same value for every rule, so `--fix` can join them."""
-    known = _fixes.setdefault(case, {})
-    if id(view) not in known:
-        known[id(view)] = _right_list(case, view)
-    return known[id(view)]
+    if view.fix is None:
+        view.fix = _right_list(case, view)
+    return view.fix
 
 
 def _right_list(case: Case, view: View) -> Fix:

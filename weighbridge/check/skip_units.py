@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from weakref import WeakKeyDictionary
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.modules import Module
 
 _RANK = re.compile(r"^tp\d+/")
@@ -47,14 +46,10 @@ class Unit:
             self.first_plain = module
 
 
-_known: WeakKeyDictionary[Case, tuple[Unit, ...]] = WeakKeyDictionary()
-
-
+@per_case
 def units(case: Case) -> tuple[Unit, ...]:
     """All units, in the order of the files. Of per-rank shards only the first rank is looked at."""
-    if case not in _known:
-        _known[case] = tuple(_fold(_modules(case)).values())
-    return _known[case]
+    return tuple(_fold(_modules(case)).values())
 
 
 def _modules(case: Case) -> Iterator[tuple[str, Module]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from weighbridge.check.case import Case
+from weighbridge.check.finding import Fix
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_build import Built, Naming, build, default_entries, naming
 from weighbridge.check.skip_units import units
@@ -49,6 +50,7 @@ class View:
     resolution: skip.Resolution | None = None
     naming: Naming | None = None
     problem: str = ""
+    fix: Fix | None = None  # the right list, once a rule has asked (`skip_find.right_list`)
 
     @property
     def file(self) -> str:
