@@ -64,3 +64,10 @@ def test_many_alike_are_counted() -> None:
 def test_twenty_are_all_shown() -> None:
     text = failure.text(Refused([Problem("a", f"{n} is odd", f"t{n}") for n in range(20)]))
     assert text.count("error[a]") == 20
+
+
+@pytest.mark.parametrize(("format", "file", "wanted"), [
+    (None, None, "text"), (None, "a.svg", "svg"), (None, "a.HTM", "html"), (None, "a.md", "markdown"), (None, "a.txt", "text"), ("json", "a.svg", "json"),
+])
+def test_the_form_follows_the_flag_then_the_ending(format: str | None, file: str | None, wanted: str) -> None:
+    assert sink.form(format, Path(file) if file else None) == wanted

@@ -31,12 +31,14 @@ VERBS = {
     "trace": "Which way does one tensor go, and what happens to its bytes and its scale at each step?",
     "run": "Does it talk? Text from the stored bytes, FP8 or converted, on a plain CPU, in a stated amount of memory.",
     "compare": "At which layer do two runs part? Two checkpoints, two number formats, or recorded activations.",
-    "explain": "What does a rule of check say, and why?",
+    "explain": "A rule, a number format, a term, or the numbers of one real tensor, worked by hand.",
+    "draw": "The architecture, with what is quantized in it: text, Markdown, SVG; of one rank; or the whole conversion in one picture.",
+    "report": "Everything that is known of a checkpoint in one page that opens by a double click.",
     "demo": "All of it on a small trained MiniMax-M2 that comes with the package.",
 }
 
 SHORT = {"output": "-o", "prompt": "-p"}  # a parameter of this name has this short flag, in every verb
-QUICK = {"inspect", "check"}  # verbs so fast that the import of cyclopts would show
+QUICK = {"inspect", "check", "draw"}  # verbs so fast that the import of cyclopts would show
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -119,6 +121,8 @@ def _defaults(arguments: list[str]) -> list[str]:
         if word == "--":
             return given + arguments[place:]
         given.append(word)
+        if arguments[0] == "explain" and word == "--html" and arguments[place + 1 : place + 2] and arguments[place + 1].endswith((".html", ".htm")):
+            given.append("--output")  # `--html page.html` names the file, too
         if word == "--tensors" and (place + 1 == len(arguments) or arguments[place + 1].startswith("-")):
             given.append("*")
     return given

@@ -14,6 +14,7 @@ from weighbridge import __version__
 from weighbridge.errors import Usage, WeighbridgeError
 
 FORMATS = ("text", "json", "markdown")
+ENDINGS = {".md": "markdown", ".markdown": "markdown", ".json": "json", ".svg": "svg", ".html": "html", ".htm": "html"}
 
 
 def emit(document: dict[str, Any], text: Callable[[], str], markdown: Callable[[], str] | None = None,
@@ -30,6 +31,11 @@ def emit(document: dict[str, Any], text: Callable[[], str], markdown: Callable[[
     else:
         raise Usage(f"no format {format!r}; known are {', '.join(FORMATS)}", "--format")
     save_or_put(body, output)
+
+
+def form(format: str | None, output: Path | None) -> str:
+    """The form that is wanted: as `--format` says, else by the ending of the file, else text."""
+    return format or (ENDINGS.get(output.suffix.lower(), "text") if output is not None else "text")
 
 
 def save_or_put(body: str, output: Path | None) -> None:

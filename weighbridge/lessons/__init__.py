@@ -1,0 +1,1 @@
+"""What `explain` tells: terms, number formats, and the numbers of one real tensor, as data."""

@@ -1,0 +1,1 @@
+"""Everything that is known of a checkpoint, as one document: what the report shows."""
