@@ -15,6 +15,7 @@ from weighbridge.check.settings import Settings, Target
 from weighbridge.runtimes import neuron as reader
 
 LARGEST = cuts.LARGEST
+LARGEST_SIZE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +39,23 @@ class Bytes:
 def of_rank(case: Case, settings: Settings, target: Target, degrees: cuts.Degrees | None = None) -> Bytes:
     """What the fullest rank holds under `settings` (`nxd_settings.effective`)."""
     d = degrees or of_settings(settings, target)
-    twice = target.runtime == "neuron" and nxd(case).flag("quantized") is False  # the contrib port decodes FP8 to BF16 at load
     found = {"attention": 0, "experts": 0, "rest": 0}
     counted = 0
-    pipeline = settings.pp or 1
-    for part in cuts.parts(case):
+    for part, share in shares(case, settings, target, d):
         counted += part.bytes
-        share = _share(case, part, d) * (2 if twice and part.dtype.startswith("F8") else 1)
-        found[part.group if part.group in found else "rest"] += -(-share // (pipeline if _layered(part) else 1))
+        found[part.group if part.group in found else "rest"] += share
     found["rest"] += max(0, case.survey.total.bytes - counted)  # norms, biases, helpers: whole on every rank
     return Bytes(found["attention"], found["experts"], found["rest"], cache_bytes(case, settings, d))
+
+
+def shares(case: Case, settings: Settings, target: Target, d: cuts.Degrees) -> Iterator[tuple[cuts.Part, int]]:
+    """Each part with the bytes of it that the fullest rank holds. What is in no part (norms, biases, helpers) is whole on every rank."""
+    twice = target.runtime == "neuron" and nxd(case).flag("quantized") is False  # the contrib port decodes FP8 to BF16 at load
+    pipeline = settings.pp or 1
+    for part in cuts.parts(case):
+        share = _padded(case, part, d) if target.runtime == "neuron" and part.role in ("attention.q", "attention.o") else _share(case, part, d)
+        share *= 2 if twice and part.dtype.startswith("F8") else 1
+        yield part, -(-share // (pipeline if _layered(part) else 1))
 
 
 def of_settings(settings: Settings, target: Target) -> cuts.Degrees:
@@ -69,6 +77,12 @@ def _share(case: Case, part: cuts.Part, d: cuts.Degrees) -> int:
     return -(-part.bytes // d.attention) if part.role == "attention.qkv" else part.bytes
 
 
+def _padded(case: Case, part: cuts.Part, d: cuts.Degrees) -> int:
+    """NxD adds zero heads until every rank has as many: 48 heads at TP 64 are one for each rank, not three quarters."""
+    heads = case.sizes.heads or 1
+    return -(-part.bytes * reader.query_heads({"heads": heads}, d.attention) // (heads * d.attention))
+
+
 def _layered(part: cuts.Part) -> bool:
     return ".layers." in f".{part.name}" or ".blocks." in f".{part.name}"
 
@@ -85,15 +99,27 @@ def cache_bytes(case: Case, settings: Settings, d: cuts.Degrees) -> int:
     tokens = (settings.context or sizes.context) * max(1, settings.batch)
     if not sizes.layers or not tokens:
         return 0
+    total = sum(values_of_layer(case, d, windowed=window > 0) * (min(tokens, window * max(1, settings.batch)) if window else tokens)
+                for window in windows(case))
+    return total * value_bytes(settings) // (settings.pp or 1)
+
+
+def values_of_layer(case: Case, d: cuts.Degrees, *, windowed: bool = False) -> int:
+    """Values that one layer keeps of one token on one rank (`Degrees()`: without ranks). MiMo's windowed layers have heads of their own."""
+    sizes = case.sizes
     if sizes.kv_lora:
-        each = sizes.kv_lora + sizes.rope_dim
-    else:
-        each = -(-(sizes.kv_heads or sizes.heads) // d.attention) * (sizes.head_dim + sizes.v_head_dim)
-    total = sum(min(tokens, window * max(1, settings.batch)) if window else tokens for window in _windows(case))
-    return each * total * value_bytes(settings) // (settings.pp or 1)
+        return sizes.kv_lora + sizes.rope_dim
+    heads, keys, values = ((_own(case, f"swa_{key}") if windowed else 0) or size for key, size in (
+        ("num_key_value_heads", sizes.kv_heads or sizes.heads), ("head_dim", sizes.head_dim), ("v_head_dim", sizes.v_head_dim)))
+    return -(-heads // d.attention) * (keys + values)
 
 
-def _windows(case: Case) -> Iterator[int]:
+def _own(case: Case, key: str) -> int:
+    value = case.text_config.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_SIZE else 0
+
+
+def windows(case: Case) -> Iterator[int]:
     """For each layer the tokens that it keeps: 0 for all. Linear attention keeps a state of fixed size, which is not counted."""
     window = case.text_config.get("sliding_window")
     window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else 0

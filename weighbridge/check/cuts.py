@@ -14,6 +14,7 @@ from weighbridge.check.case import Case, per_case
 from weighbridge.check.fold import folded
 from weighbridge.check.settings import Settings, Target
 from weighbridge.check.sizes import ModelSizes
+from weighbridge.inspection.survey import Pair
 
 LARGEST = 64  # degrees that are tried
 READERS = ("vllm", "sglang", "tensorrt-llm")
@@ -91,11 +92,22 @@ _TOWER = re.compile(r"(?:^|\.)(?:visual|vision\w*|audio\w*|image\w*)\.")
 @per_case
 def parts(case: Case) -> list[Part]:
     """All parts of a checkpoint, made once."""
-    return sorted(_collect(case), key=lambda part: (part.role, part.name))
+    return sorted((part for part, _ in _collected(case)), key=lambda part: (part.role, part.name))
 
 
-def _collect(case: Case) -> Iterator[Part]:
-    found: dict[tuple[object, ...], list[tuple[str, int, int, int]]] = {}
+@per_case
+def parts_by_pair(case: Case) -> dict[int, Part]:
+    """The part that each pair of headers of the survey belongs to, by `id`. Vectors, helpers and empty weights belong to none."""
+    return {id(pair): part for part, pairs in _collected(case) for pair in pairs}
+
+
+@per_case
+def _collected(case: Case) -> list[tuple[Part, list[Pair]]]:
+    return list(_collect(case))
+
+
+def _collect(case: Case) -> Iterator[tuple[Part, list[Pair]]]:
+    found: dict[tuple[object, ...], list[tuple[str, Pair]]] = {}
     for name, key in case.survey.keys.items():
         if key.what != "weight":
             continue
@@ -105,16 +117,15 @@ def _collect(case: Case) -> Iterator[Part]:
                 continue
             scale: tuple[int, ...] = heads[4] if len(heads) > 4 else ()  # type: ignore[index, arg-type]
             role = "vision" if _TOWER.search(name) else key.role  # towers are cut or not as the user says
-            found.setdefault((role, key.suffix, pair.row.dtype, shape, scale, pair.kind.block, pair.kind.quantized), []).append(
-                (name, pair.count, pair.kind.parameters, pair.bytes + pair.scale_bytes))
+            found.setdefault((role, key.suffix, pair.row.dtype, shape, scale, pair.kind.block, pair.kind.quantized), []).append((name, pair))
     for (role, suffix, dtype, shape, scale, block, quantized), same in found.items():
-        rows, cols, stacked = _logical(suffix, shape, scale, same[0][2])  # type: ignore[arg-type]
+        rows, cols, stacked = _logical(suffix, shape, scale, same[0][1].kind.parameters)  # type: ignore[arg-type]
         if suffix == ".qweight" and block is not None:
             block = (block[1], block[0])  # type: ignore[index]  # stored [in, out]
-        count = sum(n for _, n, _, _ in same)
-        shown = folded([name.replace("layers.", "layers.*.", 1) for name, _, _, _ in same], most=2)
-        yield Part(role, shown, rows, cols, block, dtype, suffix, quantized, count, stacked,
-                   sum(n * size for _, n, _, size in same))  # type: ignore[arg-type]
+        count = sum(pair.count for _, pair in same)
+        shown = folded([name.replace("layers.", "layers.*.", 1) for name, _ in same], most=2)
+        yield (Part(role, shown, rows, cols, block, dtype, suffix, quantized, count, stacked,  # type: ignore[arg-type]
+                    sum(pair.count * (pair.bytes + pair.scale_bytes) for _, pair in same)), [pair for _, pair in same])
 
 
 def _logical(suffix: str, shape: tuple[int, ...], scale: tuple[int, ...], parameters: int) -> tuple[int, int, int]:
@@ -196,17 +207,29 @@ def heads_fit(sizes: ModelSizes, tp: int) -> bool:
     return sizes.heads % tp == 0 and (sizes.kv_lora > 0 or not sizes.kv_heads or sizes.kv_heads % tp == 0 or tp % sizes.kv_heads == 0)
 
 
+@per_case
+def _known(case: Case) -> dict[tuple[object, ...], list[int]]:
+    """Lists of sizes that were asked for already: they hang on the files and the reader, not on the user's degrees."""
+    return {}
+
+
 def expert_tp_sizes(case: Case, most: int = LARGEST) -> list[int]:
     """All ways from 1 to `most` to cut the experts' width into whole blocks and groups."""
-    chosen = [p for p in parts(case) if p.group == "experts"]
-    return [n for n in range(1, most + 1) if not any(_faults(chosen, case.sizes, Degrees(moe_tp=n)))]
+    known = _known(case)
+    if (most,) not in known:
+        chosen = [p for p in parts(case) if p.group == "experts"]
+        known[most,] = [n for n in range(1, most + 1) if not any(_faults(chosen, case.sizes, Degrees(moe_tp=n)))]
+    return list(known[most,])
 
 
 def tp_sizes(case: Case, target: Target, *, expert_parallel: bool = False, most: int = LARGEST) -> list[int]:
     """All TP from 1 to `most` at which heads and every part can be cut, with all experts dealt out or with none."""
-    chosen = [p for p in parts(case) if p.group in ("attention", "mlp", "experts", "shared_experts")]
-    return [n for n in range(1, most + 1) if heads_fit(case.sizes, n)
-            and not any(_faults(chosen, case.sizes, degrees(Settings(tp=n, expert_parallel=expert_parallel), target)))]
+    known, asked = _known(case), (target.runtime, expert_parallel, most)
+    if asked not in known:
+        chosen = [p for p in parts(case) if p.group in ("attention", "mlp", "experts", "shared_experts")]
+        known[asked] = [n for n in range(1, most + 1) if heads_fit(case.sizes, n)
+                        and not any(_faults(chosen, case.sizes, degrees(Settings(tp=n, expert_parallel=expert_parallel), target)))]
+    return list(known[asked])
 
 
 def ep_sizes(case: Case, target: Target, tp: int) -> list[int]:

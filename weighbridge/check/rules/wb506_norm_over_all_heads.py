@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.nxd_settings import effective, shown
 from weighbridge.check.rule import Rule
@@ -37,10 +37,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     sizes, tp = case.sizes, effective(case, target).tp
     if tp <= 1 or sizes.heads <= 1 or sizes.head_dim * sizes.heads <= 0:
         return
-    whole = {"q_norm": sizes.heads * sizes.head_dim, "k_norm": sizes.kv_heads * sizes.head_dim}
-    found = {name: pair.count for name, key in case.survey.keys.items() if name.endswith(("q_norm.weight", "k_norm.weight")) and key.what == "weight"
-             for heads, pair in key.pairs.items() if heads[1] == (whole[name[-13:-7]],)
-             and whole[name[-13:-7]] > sizes.head_dim}  # type: ignore[index]
+    whole, found = _widths(case), _norms(case)
     if not found:
         return
     neuron = target.runtime == "neuron"
@@ -51,3 +48,17 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
                        evidence=f"{whole['q_norm']} and {whole['k_norm']} values, a head has {sizes.head_dim}",
                        consequence=consequence, severity="warning" if neuron else "note", runtime=target.runtime,
                        fix="no file can mend it: compare with TP 1 or with a reference before you trust the answers")
+
+
+def _widths(case: Case) -> dict[str, int]:
+    sizes = case.sizes
+    return {"q_norm": sizes.heads * sizes.head_dim, "k_norm": sizes.kv_heads * sizes.head_dim}
+
+
+@per_case
+def _norms(case: Case) -> dict[str, int]:
+    """How many norms are as long as all heads together, by key."""
+    whole = _widths(case)
+    return {name: pair.count for name, key in case.survey.keys.items() if name.endswith(("q_norm.weight", "k_norm.weight")) and key.what == "weight"
+            for heads, pair in key.pairs.items() if heads[1] == (whole[name[-13:-7]],)  # type: ignore[index]
+            and whole[name[-13:-7]] > case.sizes.head_dim}
