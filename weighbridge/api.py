@@ -56,6 +56,48 @@ class Model:
         case = Case(self.checkpoint, run.targets(runtimes), asked)
         return run.document(case, run.findings(case))
 
+    def draw(self, *, runtime: str = "", to: str = "", **settings: Any) -> dict[str, Any]:
+        """The architecture as a tree, of one rank of `runtime`, or the way `to` another layout: see `weighbridge.draw/1`.
+
+        Settings are those of the command line with underscores: with `runtime` tp, ep, expert_parallel, moe_tp, moe_ep; with `to` those of `convert`.
+        """
+        from weighbridge.check import run
+        from weighbridge.check.case import Case
+        from weighbridge.check.settings import Settings
+        from weighbridge.drawing.document import document
+
+        if runtime and to:
+            raise Usage("a rank of a runtime, or a conversion: not both", "runtime, to", "give one of them")
+        if to:
+            plan = self.plan(to, **settings)
+            plan.refuse()
+            return document(Case(self.checkpoint), None, plan)
+        try:
+            asked = Settings(**settings)
+        except TypeError as error:
+            raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
+        targets = run.targets([runtime]) if runtime else ()
+        if len(targets) > 1:
+            raise Usage(f"{runtime!r:.60} names several readers, and a rank is one reader's", "runtime", "name one of them")
+        return document(Case(self.checkpoint, targets, asked), targets[0] if targets else None)
+
+    def report(self, *runtimes: str, to: str = "", against: str | os.PathLike[str] | Model | None = None, **settings: Any) -> dict[str, Any]:
+        """Everything that is known of it in one document, for a page: see `weighbridge.report/1`.
+
+        Runtimes and settings are those of `check`, `to` is the layout to which the ways of tensors are shown, `against` what it is verified with.
+        """
+        from weighbridge.check import run
+        from weighbridge.check.case import Case
+        from weighbridge.check.settings import Settings
+        from weighbridge.overview.document import document
+
+        try:
+            asked = Settings(**settings)
+        except TypeError as error:
+            raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
+        other = against.checkpoint if isinstance(against, Model) else open_checkpoint(against) if against is not None else None
+        return document(Case(self.checkpoint, run.targets(runtimes), asked), to=to, against=other)
+
     def plan(self, layout: str, **options: Any) -> Plan:
         """The plan to `layout`. Options are those of `convert` with underscores; problems are in the plan."""
         return plan_for(self.checkpoint, layout, **options)

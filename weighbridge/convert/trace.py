@@ -28,8 +28,8 @@ def trace(plan: Plan, name: str) -> dict[str, Any]:
     return {
         "name": name, "to": plan.layout, "weight": piece.part.weight,
         "source": [row for b in bounds for row in _source_rows(b)],
-        "steps": _steps(plan, target, piece),
-        "destination": [row for t, part in places for row in _destination_rows(t, part)],
+        "steps": steps(plan, target, piece),
+        "destination": [row for t, part in places for row in destination_rows(t, part)],
         "block": _numbers(plan, target, piece),
     }
 
@@ -68,7 +68,8 @@ def _source_rows(bound: Bound) -> list[dict[str, Any]]:
     return rows
 
 
-def _destination_rows(target: Target, part: Part) -> list[dict[str, Any]]:
+def destination_rows(target: Target, part: Part) -> list[dict[str, Any]]:
+    """Where a piece lies in the tensor that is written, and where its scales do: one row, or two. `slice` has [start, stop] for each stored axis."""
     stored, encoding = target.stored, target.encoding
     rows, cols = part.extent
     where = [[part.lead, part.lead + 1]] if stored.placement.stacked else []
@@ -84,14 +85,15 @@ def _destination_rows(target: Target, part: Part) -> list[dict[str, Any]]:
     return out
 
 
-def _steps(plan: Plan, target: Target, piece: Piece) -> list[dict[str, Any]]:
+def steps(plan: Plan, target: Target, piece: Piece) -> list[dict[str, Any]]:
+    """What happens to the first source of a piece on its way into `target`: op, detail, lossy."""
     source = plan.source.bound[piece.fragments[0].source]
     stored, part = target.stored, piece.part
-    steps = [{"op": "load", "detail": f"{source.weight.file}, bytes {source.weight.start:,} to {source.weight.start + source.weight.nbytes:,}, "
-              f"{source.encoding.describe(source.weight.shape)}", "lossy": False}]
+    told = [{"op": "load", "detail": f"{source.weight.file}, bytes {source.weight.start:,} to {source.weight.start + source.weight.nbytes:,}, "
+             f"{source.encoding.describe(source.weight.shape)}", "lossy": False}]
 
     def add(op: str, detail: str, lossy: bool = False) -> None:
-        steps.append({"op": op, "detail": detail, "lossy": lossy})
+        told.append({"op": op, "detail": detail, "lossy": lossy})
 
     old, new = source.stored.stem, bare(stored.stem)
     if old.startswith("model.") and not new.startswith("model."):
@@ -110,7 +112,7 @@ def _steps(plan: Plan, target: Target, piece: Piece) -> list[dict[str, Any]]:
     rows, cols = part.extent
     add("write", f"{stored.file}, rows {part.at_row}..{part.at_row + rows - 1}, columns {part.at_col}..{part.at_col + cols - 1}"
         + (f" of matrix {part.lead}" if stored.placement.stacked else ""))
-    return steps
+    return told
 
 
 def _moves(target: Target, piece: Piece, add: Any) -> None:

@@ -63,7 +63,7 @@ def read_claims(checkpoint: Checkpoint) -> Claims:
         blocks=_blocks(claim, weights),
         groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)]),
         bits=next(iter(_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") for w in weights)])), None),
-        skip_key=skip_key, skip=tuple(_text(entry) for entry in claim.get(skip_key, ())),
+        skip_key=skip_key, skip=tuple(_text(entry) for entry in (claim[skip_key] if skip_key else ())),
         mtp=mtp, mtp_key=mtp_key,
         activation=_text(claim.get("activation_scheme")),
         expert_dtype=_text(checkpoint.config.get("expert_dtype") or claim.get("expert_dtype")),

@@ -15,14 +15,14 @@ ORDER = ("embedding", "attention", "router", "experts", "shared_experts", "mlp",
 PARTS = ("qkv", "q", "q_a", "q_b", "k", "kv_a", "kv_b", "v", "o", "gate_up", "gate", "up", "down")
 
 
-def inspect(checkpoint: Checkpoint) -> dict[str, Any]:
+def inspect(checkpoint: Checkpoint, survey: Survey | None = None) -> dict[str, Any]:
     """What is in a checkpoint. Bytes of a row are its weights' and their scales', so rows add up to `bytes`.
 
-    `parameters` counts real values of weights (two for each byte of FP4); scales and other helpers are not weights.
+    `parameters` counts real values of weights (two for each byte of FP4); scales and other helpers are not weights. `survey` is the checkpoint's,
+    where one was made already.
     """
-    claims = read_claims(checkpoint)
-    survey = Survey(checkpoint, claims)
-    total = survey.total
+    survey = survey or Survey(checkpoint, read_claims(checkpoint))
+    claims, total = survey.claims, survey.total
     return {
         "schema": SCHEMA,
         "source": checkpoint.label,
