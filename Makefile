@@ -1,19 +1,23 @@
-# `make help` lists the targets. Needs python3 with venv and pip, and nothing else.
+# `make help` lists the targets. Needs python3 with venv and pip, and nothing else; `make test-browser` needs Node.js with npm, too.
 
 PYTHON ?= python3
 VENV := .venv
 ORACLES := .venv-oracles
+BROWSER := tests/browser
+PAGES := out/browser
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-oracles bench clean
+.PHONY: help install demo test test-oracles test-browser bench docs clean
 
 help:
 	@echo 'make demo           install, then walk through every verb on the demo checkpoint'
 	@echo 'make test           install, then run the tests (no torch)'
 	@echo 'make test-oracles   run the tests against torch, transformers and compressed-tensors'
+	@echo 'make test-browser   open the pages in a headless Chromium; screenshots go to $(PAGES)/screenshots'
 	@echo 'make bench          run the benchmarks (benchmarks/README.md); BENCH_ARGS goes to both'
+	@echo 'make docs           make the pages and pictures of docs/, and the site in out/site'
 	@echo 'make install        only install, into $(VENV)'
 	@echo 'make clean          remove the virtual environments and the caches'
 
@@ -34,6 +38,15 @@ $(ORACLES)/.stamp: pyproject.toml
 	$(ORACLES)/bin/python -m pip install --quiet -e '.[test,run]' transformers compressed-tensors
 	@touch $@
 
+$(BROWSER)/node_modules/.stamp: $(BROWSER)/package.json $(BROWSER)/package-lock.json
+	$(BROWSER)/chromium.sh
+	cd $(BROWSER) && npm ci --no-audit --no-fund
+	@touch $@
+
+$(VENV)/.stamp-docs: $(VENV)/.stamp
+	$(VENV)/bin/python -m pip install --quiet -e '.[docs]'
+	@touch $@
+
 install: $(VENV)/.stamp
 
 demo: $(VENV)/.stamp
@@ -45,12 +58,20 @@ test: $(VENV)/.stamp-test
 test-oracles: $(ORACLES)/.stamp
 	@$(ORACLES)/bin/python -m pytest tests/oracles $(PYTEST_ARGS)
 
+test-browser: $(VENV)/.stamp-test $(BROWSER)/node_modules/.stamp
+	@rm -rf $(PAGES)
+	@$(VENV)/bin/python $(BROWSER)/pages.py $(PAGES)/pages
+	@CHROMIUM=$$($(BROWSER)/chromium.sh) && export CHROMIUM && cd $(BROWSER) && npm test --silent
+
 bench: $(VENV)/.stamp-test
 	@$(VENV)/bin/python -m benchmarks.bench_inspect $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_convert $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_kernels
 	@$(VENV)/bin/python -m benchmarks.bench_errors
 
+docs: $(VENV)/.stamp-docs
+	@$(VENV)/bin/python docs/make_site.py
+
 clean:
-	rm -rf $(VENV) $(ORACLES) build dist .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(ORACLES) $(BROWSER)/node_modules $(PAGES) build dist .pytest_cache .hypothesis .ruff_cache
 	find weighbridge tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
