@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weighbridge.layouts.placement import Placement, clip, join, stack, whole
+from weighbridge.layouts.placement import Placement, clip, join, stack, turned, whole
 from weighbridge.models.inventory import Weight
 
 SIDE = st.integers(1, 7)
@@ -134,3 +134,8 @@ def test_experts_as_neuron_stacks_and_cuts_them(experts, inter, hidden, ways):
         own = slice(rank * each, (rank + 1) * each)
         wanted = np.stack([np.concatenate([gates[f"g{e}"][own].T, ups[f"u{e}"][own].T], 1) for e in range(experts)])
         assert np.array_equal(carry_out(placed.cut(1, rank, ways, stride=2), gates | ups), wanted)
+
+
+@given(SIDE, SIDE)
+def test_turned_is_a_whole_weight_swapped(rows: int, cols: int) -> None:
+    assert turned(weight("a", rows, cols)) == whole(weight("a", rows, cols)).swap()

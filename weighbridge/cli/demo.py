@@ -18,14 +18,14 @@ EXPERT = "layers.0.block_sparse_moe.experts.0.w1"
 
 
 def demo(*, keep: Path | None = None) -> int:
-    """All of it on a small trained MiniMax-M2: inspect, check, convert, verify, trace, run, compare, and what the wrong scales do.
+    """All of it on a small trained MiniMax-M2: inspect, draw, check, convert, verify, trace, explain, run, compare, report, and what the wrong scales do.
 
-    Text needs `pip install 'weighbridge[run]'`; without it the walk ends before the first words.
+    Pictures and the page stay only with --keep. Text needs `pip install 'weighbridge[run]'`; without it the walk ends before the first words.
 
     Parameters
     ----------
     keep
-        Write the converted checkpoints into this folder and leave them there.
+        Write the converted checkpoints, the pictures and the page into this folder and leave them there.
     """
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,12 @@ def _walk() -> int:
     src = SOURCE
     steps: list[tuple[str, list[str], int]] = [
         ("What is in it?", ["inspect", src], 0),
+        ("How is it built, and what is quantized in it?", ["draw", src], 0),
+        ("The same as a picture.", ["draw", src, "-o", "architecture.svg"], 0),
         ("Would AWS Neuron's loader take it as it is? (exit 1: no)", ["check", src, "--runtime", "neuron", "--select", "WB3,WB7"], 1),
         ("Would vLLM, cut eight ways? Its refusal, before the load.", ["check", src, "--runtime", "vllm", "--tp", "8", "--select", "WB5"], 1),
         ("What would the conversion for AWS Neuron cost?", ["convert", src, "--to", "neuron", "--dry-run"], 0),
+        ("The whole conversion in one picture.", ["draw", src, "--to", "neuron", "-o", "conversion.svg"], 0),
         ("Convert, in the form that has been reported to run on a device.", ["convert", src, "neuron", "--to", "neuron"], 0),
         ("Would the loader take that?", ["check", "neuron", "--runtime", "neuron", "--select", "WB3,WB7", "--fail-on", "warning"], 0),
         ("The same weights? Attention was requantized, experts were not.", ["verify", src, "neuron"], 0),
@@ -62,6 +65,8 @@ def _walk() -> int:
         ("To BF16 under the published names, and the proof.", ["convert", src, "bf16", "--to", "hf-bf16"], 0),
         ("The same weights?", ["verify", src, "bf16"], 0),
         ("The way of one tensor.", ["trace", src, TENSOR, "--to", "neuron"], 0),
+        ("One block of it worked by hand, from its bytes, and as a picture.", ["explain", src, EXPERT], 0),
+        ("", ["explain", src, EXPERT, "-o", "tensor.svg"], 0),
         ("One expert block, halved: equal values.", ["trace", src, EXPERT, "--to", "neuron"], 0),
         ("The same block under the published scripts' 448/240: rounded again.",
          ["trace", src, EXPERT, "--to", "neuron", "--scale-rule", "legacy-448-240"], 0),
@@ -78,6 +83,8 @@ def _walk() -> int:
             ("Where do two runs part? Not here: the exact conversion.", ["compare", src, "neuron-exact", "--prompt", PROMPT], 0),
             ("And with the reciprocal (exit 3).", ["compare", src, "reciprocal", "--prompt", PROMPT], 3),
         ]
+    steps.append(("All that is known of it in one page: open it in a browser.",
+                  ["report", src, "--runtime", "vllm,neuron", "--against", "neuron-exact", "-o", "report.html"], 0))
     from weighbridge.cli import main
     from weighbridge.report import sink
 

@@ -33,11 +33,7 @@ def published(inventory: Inventory, linear: Encoding) -> list[Stored]:
 
 
 def _one(weight: Weight, linear: Encoding, files: int) -> Stored:
-    stem, dot, suffix = weight.published.rpartition(".weight")
-    if not dot or suffix:
-        stem, suffix = weight.published, ""
-    else:
-        suffix = ".weight"
-    number = int(weight.name.split(".")[1]) + 2 if weight.name.startswith("layers.") else 1
+    stem, suffix = (weight.published[:-7], ".weight") if weight.published.endswith(".weight") else (weight.published, "")
+    number = int(weight.name.split(".", 2)[1]) + 2 if weight.name.startswith("layers.") else 1
     file = f"model-{number:05d}-of-{files:05d}.safetensors"
     return Stored(stem, suffix, SCALE_SUFFIX, file, whole(weight), linear if weight.linear else None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from weighbridge.encoding.scheme import Encoding, plain
 from weighbridge.errors import Problem, Refused
 from weighbridge.layouts.options import Options
-from weighbridge.layouts.placement import Placement, Stored, join, stack, whole
+from weighbridge.layouts.placement import Placement, Stored, join, stack, turned, whole
 from weighbridge.models.inventory import Inventory
 from weighbridge.runtimes import neuron as reader
 
@@ -128,12 +128,12 @@ def _scale_slots(inventory: Inventory, options: Options) -> tuple[tuple[int, ...
 def gate_up(inventory: Inventory, layer: int, experts: range) -> Placement:
     """[E, H, 2I]: gate first, up behind it, both turned to [in, out]."""
     moe = f"layers.{layer}.moe.experts."
-    return stack(join(1, whole(inventory[f"{moe}{e}.gate"]).swap(), whole(inventory[f"{moe}{e}.up"]).swap()) for e in experts)
+    return stack(join(1, turned(inventory[f"{moe}{e}.gate"]), turned(inventory[f"{moe}{e}.up"])) for e in experts)
 
 
 def down(inventory: Inventory, layer: int, experts: range) -> Placement:
     """[E, I, H]."""
-    return stack(whole(inventory[f"layers.{layer}.moe.experts.{e}.down"]).swap() for e in experts)
+    return stack(turned(inventory[f"layers.{layer}.moe.experts.{e}.down"]) for e in experts)
 
 
 def _experts(inventory: Inventory, options: Options, layer: int, file: str) -> list[Stored]:

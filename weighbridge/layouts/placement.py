@@ -8,7 +8,6 @@ the intersection of their rectangles.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from weighbridge.encoding.scheme import Encoding
@@ -38,8 +37,7 @@ class Part(NamedTuple):
         return (self.cols, self.rows) if self.turned else (self.rows, self.cols)
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """A stored tensor's axes [lead, rows, cols] and the rectangles in it. Elements under no rectangle are zero."""
 
     lead: int
@@ -68,7 +66,7 @@ class Placement:
         `axis` is 0 for rows, 1 for columns; `ranges` holds (start, stop, new start).
         """
         parts = tuple(moved for p in self.parts for r in ranges if (moved := clip(p, axis, *r)) is not None)
-        return replace(self, rows=size, parts=parts) if axis == 0 else replace(self, cols=size, parts=parts)
+        return self._replace(rows=size, parts=parts) if axis == 0 else self._replace(cols=size, parts=parts)
 
     def spread(self, axis: int, unit: int, slots: Sequence[int | None]) -> Placement:
         """Put unit `slots[k]` of the old axis (a head, say) at unit k of the new one; None leaves zeros."""
@@ -98,6 +96,12 @@ def whole(weight: Weight) -> Placement:
     return Placement(1, rows, cols, (Part(weight.name, 0, 0, rows, cols, 0, 0, 0, False),), vector=weight.vector)
 
 
+def turned(weight: Weight) -> Placement:
+    """A logical weight with its axes exchanged: `whole(weight).swap()`, made at once."""
+    rows, cols = weight.shape
+    return Placement(1, cols, rows, (Part(weight.name, 0, 0, rows, cols, 0, 0, 0, True),), vector=weight.vector)
+
+
 def join(axis: int, *members: Placement) -> Placement:
     """Members one behind the other along rows (0) or columns (1)."""
     parts: list[Part] = []
@@ -115,7 +119,7 @@ def stack(members: Iterable[Placement]) -> Placement:
     """Members behind one another along a new first axis."""
     listed = list(members)
     parts = tuple(Part(*p[:5], index, *p[6:]) for index, member in enumerate(listed) for p in member.parts)
-    return replace(listed[0], lead=len(listed), parts=parts, stacked=True)
+    return listed[0]._replace(lead=len(listed), parts=parts, stacked=True)
 
 
 def clip(part: Part, axis: int, start: int, stop: int, at: int) -> Part | None:

@@ -104,10 +104,10 @@ def _degree(settings: dict[str, object], key: str) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 4096 else 0
 
 
-def bind(checkpoint: Checkpoint, block: tuple[int, int] | None = None) -> Source:
-    """See a checkpoint through its own layout. Problems are collected, not raised."""
+def bind(checkpoint: Checkpoint, block: tuple[int, int] | None = None, weights: Inventory | None = None) -> Source:
+    """See a checkpoint through its own layout. Problems are collected, not raised. `weights` is its inventory, where one was made already."""
     name = detect(checkpoint)
-    weights = inventory(checkpoint.config)
+    weights = weights or inventory(checkpoint.config)
     options, problems = source_options(checkpoint, name, block)
     problems = list(checkpoint.problems) + problems
     bound: list[Bound] = []
@@ -137,11 +137,14 @@ def bind(checkpoint: Checkpoint, block: tuple[int, int] | None = None) -> Source
 def _find(checkpoint: Checkpoint, stored: Stored) -> tuple[Stored, Tensor, Tensor | None] | None:
     """The tensors of a stored weight; NxD strips `model.` and takes either spelling of attention names."""
     tensors = checkpoint.tensors
-    for stem in (stored.stem, "model." + stored.stem, stored.stem.replace(".self_attn.", ".self_attn.qkv_proj."),
+    weight = tensors.get(stored.name)
+    if weight is not None:
+        return stored, weight, tensors.get(stored.scale_name) if stored.suffix else None
+    for stem in ("model." + stored.stem, stored.stem.replace(".self_attn.", ".self_attn.qkv_proj."),
                  stored.stem.replace(".o_proj", ".o_proj.o_proj")):
         weight = tensors.get(stem + stored.suffix)
         if weight is not None:
-            renamed = stored if stem == stored.stem else stored._replace(stem=stem)
+            renamed = stored._replace(stem=stem)
             return renamed, weight, tensors.get(renamed.scale_name) if stored.suffix else None
     return None
 
@@ -156,6 +159,8 @@ def _missing(checkpoint: Checkpoint, stored: Stored) -> Problem:
 
 
 def _encoding(stored: Stored, weight: Tensor, scale: Tensor | None, options: Options, peak: float) -> tuple[Encoding | None, list[Problem]]:
+    if weight.shape == stored.shape and weight.dtype == "F8_E4M3" and scale is not None and scale.dtype in ("F32", "BF16"):
+        return _match_grid(stored, scale, options, peak)
     where = f"{weight.file}: {stored.name}"
     if weight.shape != stored.shape:
         axis = next((i for i, (a, b) in enumerate(zip(weight.shape, stored.shape, strict=False)) if a != b), len(stored.shape))
@@ -171,9 +176,7 @@ def _encoding(stored: Stored, weight: Tensor, scale: Tensor | None, options: Opt
     if scale is None:
         return None, [Problem("weight-without-scale", f"{weight.dtype} {list(weight.shape)} without {stored.scale_name.rsplit('.', 1)[1]}",
                               where, "download the checkpoint again: codes mean nothing without their scale")]
-    if scale.dtype not in ("F32", "BF16"):
-        return None, [Problem("scale-dtype", f"scale is {scale.dtype}; F32 or BF16 is what this layout holds", f"{scale.file}: {stored.scale_name}")]
-    return _match_grid(stored, scale, options, peak)
+    return None, [Problem("scale-dtype", f"scale is {scale.dtype}; F32 or BF16 is what this layout holds", f"{scale.file}: {stored.scale_name}")]
 
 
 @cache
@@ -197,7 +200,7 @@ def _match_grid(stored: Stored, scale: Tensor, options: Options, peak: float) ->
     tried = []
     for block in blocks:
         encoding = _codes(block, scale.dtype, peak)
-        if scale.shape in (stored.scale_shape(encoding), encoding.grid(stored.shape)):
+        if scale.shape == stored.scale_shape(encoding) or scale.shape == encoding.grid(stored.shape):
             return encoding, []
         tried.append(f"{list(stored.scale_shape(encoding))} (block {block[0]}x{block[1]})")
     return None, [Problem("scale-shape", f"scale is {list(scale.shape)}, a weight {list(stored.shape)} needs {' or '.join(tried)}",

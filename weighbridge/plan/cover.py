@@ -29,7 +29,8 @@ class Fragment(NamedTuple):
 
 def cover(rect: Rect, holders: list[tuple[int, Part]]) -> tuple[list[Fragment], list[Rect]]:
     """Fragments that fill `rect` once, and what no holder has."""
-    row, col, rows, cols = rect
+    if len(holders) == 1 and rect == holders[0][1][1:5]:  # a weight that lies whole in one tensor: nearly all of them
+        return [_fragment(*holders[0], rect)], []
     left = [rect]
     out: list[Fragment] = []
     for source, part in holders:

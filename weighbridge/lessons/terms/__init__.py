@@ -1,0 +1,1 @@
+"""One term in each file: the docstring is its page. See `lessons/term.py` for the form."""
