@@ -35,7 +35,7 @@ LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))|(?<=src=\")([^\"]+)(?=\")|(?<=srcse
 def write_pages() -> list[str]:
     """Write every generated page and picture of docs/, and return the names of those that changed."""
     changed = []
-    for make in (make_api.pages, make_verbs.pages, make_guide.pictures, make_guide.pages):
+    for make in (listed, make_api.pages, make_verbs.pages, make_guide.pictures, make_guide.pages):
         for name, text in make().items():
             path = HERE / name
             if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -43,6 +43,11 @@ def write_pages() -> list[str]:
                 path.write_text(text, encoding="utf-8")
                 changed.append(name)
     return changed
+
+
+def listed() -> dict[str, str]:
+    """{file below docs/: text} of the pages that docs/make_pages.py makes: rules and failures."""
+    return {name: make() for name, make in make_pages.PAGES.items()}
 
 
 def write_tree(tree: Path) -> None:
@@ -128,6 +133,7 @@ def config() -> str:
         if mine:
             groups.append(f'{{ "{group[0].upper() + group[1:]}" = [{", ".join(mine)}] }}')
     text = (ROOT / "zensical.toml").read_text(encoding="utf-8").replace('"rules.md"', f'["rules/index.md", {", ".join(groups)}]')
+    text = text.replace('site_dir = "out/site"', 'site_dir = "site"')
     for old, new in RENAMED.items():
         text = text.replace(f'"{old}"', f'"{new}"')
     return text
@@ -140,7 +146,7 @@ def build() -> Path:
     site = OUT / "site"
     shutil.rmtree(site, ignore_errors=True)
     command = [sys.executable, "-m", "zensical", "build", "--clean", "--strict", "--config-file", str(OUT / "zensical.toml")]
-    done = subprocess.run(command, cwd=OUT, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
+    done = subprocess.run(command, check=False, cwd=OUT, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"})
     if done.returncode:
         said = re.sub(r"\x1b\[[\d;]*m", "", (done.stdout + done.stderr).partition("Traceback")[0]).strip()
         sys.exit(f"{said}\nzensical ended with {done.returncode} (`pip install '.[docs]'` brings it)")

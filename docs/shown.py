@@ -9,7 +9,7 @@ import re
 import shlex
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 # What differs from run to run: the summary line of `convert`, and the median of a speed anywhere.
 MEASURED = ((re.compile(r"in [\d.,]+ (?:m?s|min) \([\d.,]+ [kMG]?B/s\), peak memory [\d.,]+ [kMG]?B"), "in … s (… MB/s), peak memory … MB"),
@@ -19,7 +19,7 @@ MEASURED = ((re.compile(r"in [\d.,]+ (?:m?s|min) \([\d.,]+ [kMG]?B/s\), peak mem
 class Stage:
     """A folder that holds `DEMO`, a link to the demo checkpoint, and is the current one while the stage is open."""
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> Self:
         from weighbridge.cli.demo import CHECKPOINT
 
         self._held = contextlib.ExitStack()
@@ -29,7 +29,7 @@ class Stage:
         Path("DEMO").symlink_to(CHECKPOINT)
         return self
 
-    def __exit__(self, *raised: Any) -> None:
+    def __exit__(self, *raised: object) -> None:
         os.environ.update({name: value for name, value in self._plain.items() if value is not None})
         self._held.close()
 

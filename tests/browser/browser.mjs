@@ -64,6 +64,7 @@ function watch(page, url) {
 export async function shoot(page, name, t, options = { fullPage: true, animations: "disabled" }) {
   mkdirSync(SHOTS, { recursive: true });
   const path = join(SHOTS, `${name}.png`);
-  await page.screenshot({ path, ...options });
+  const take = () => page.screenshot({ path, ...options });
+  await take().catch(take); // a machine under load may have no memory for the picture at the first time
   t.diagnostic(`screenshot ${path}`);
 }

@@ -20,6 +20,12 @@ export async function press(page, key, done, most = 400) {
   return assert.fail(`${key} was pressed ${most} times`);
 }
 
+/** Waits until an element says so: what a slider changes is drawn in the next frame. */
+export async function says(page, selector, words) {
+  const there = page.locator(selector).filter({ hasText: words });
+  await assert.doesNotReject(there.first().waitFor({ timeout: 10_000 }), `${selector} says ${words}, not: ${await page.locator(selector).allInnerTexts()}`);
+}
+
 export const has = (page, selector) => page.evaluate((wanted) => Boolean(document.activeElement?.matches(wanted)), selector);
 
 /** Takes the thumb of a slider with the mouse and pulls it to the right until `done`. */
@@ -39,7 +45,7 @@ export async function drag(page, slider, done) {
 /** Clicks a copy button and says what another program would then paste. */
 export async function copied(context, page, button) {
   await button.click();
-  await assert.doesNotReject(button.filter({ hasText: "Copied" }).waitFor({ timeout: 3000 }), "the button says that it copied");
+  await assert.doesNotReject(button.filter({ hasText: "Copied" }).waitFor({ timeout: 10_000 }), "the button says that it copied");
   const other = await context.newPage();
   await other.setContent("<textarea></textarea>");
   await other.locator("textarea").focus();

@@ -14,7 +14,8 @@ import pytest
 
 from tests.drawing.walk import CONTRACT, nodes
 from weighbridge import __version__
-from weighbridge.api import Model, open as open_model
+from weighbridge.api import Model
+from weighbridge.api import open as open_model
 from weighbridge.cli import main
 from weighbridge.errors import Usage
 from weighbridge.testing.tiny import EVEN, write_tiny

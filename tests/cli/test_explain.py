@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import weighbridge
 from weighbridge.check.rule import rules
 from weighbridge.cli import main
 from weighbridge.cli.explain import position
@@ -114,3 +115,15 @@ def test_positions(text: str | None, place: tuple[int, int] | None) -> None:
 def test_wrong_positions(text: str) -> None:
     with pytest.raises(Usage):
         position(text)
+
+
+@pytest.mark.parametrize("form", ["text", "json", "markdown", "svg", "html"])
+def test_a_tensor_goes_to_its_own_pages(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(weighbridge.__file__).parent / "demo" / "checkpoint"
+    name = "model.layers.0.block_sparse_moe.experts.0.w1.weight"
+    assert main(["explain", str(folder), name, "--format", form, "--at", "3,200"]) == 0
+    out = capsys.readouterr().out
+    begins = {"text": name, "json": "{", "markdown": "#", "svg": "<svg", "html": "<!doctype html>"}
+    assert name in out.replace("\\", "") and out.startswith(begins[form])
+    if form == "json":
+        assert (json.loads(out)["schema"], json.loads(out)["what"]) == ("weighbridge.explain/1", "tensor")

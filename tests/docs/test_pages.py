@@ -16,13 +16,13 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
 
-import guide_numbers  # noqa: E402
-import make_api  # noqa: E402
-import make_guide  # noqa: E402
-import make_site  # noqa: E402
-import make_verbs  # noqa: E402
-import shown  # noqa: E402
-import site_links  # noqa: E402
+import guide_numbers
+import make_api
+import make_guide
+import make_site
+import make_verbs
+import shown
+import site_links
 
 AGAIN = "run `python docs/make_site.py --pages`"
 PICTURE_LIMIT = 150_000  # bytes: a page shows eight of them

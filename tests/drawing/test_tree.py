@@ -7,18 +7,23 @@ import subprocess
 import sys
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from tests.drawing.walk import at, drawn, names, nodes, sound
+from tests.drawing.walk import at, case, drawn, names, nodes, sound
 from tests.failures.tools import build, deepseek, llama, m2
 from tests.inspection import tables
+from weighbridge.api import Model
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.convert.run import convert
-from weighbridge.api import Model
+from weighbridge.drawing.document import document
 from weighbridge.drawing.encodings import kind_of
 from weighbridge.inspection import inspect
-from weighbridge.report import palette
+from weighbridge.report import draw_text, palette
+from weighbridge.report.draw_markdown import markdown
 from weighbridge.testing.replica import write_replica
 from weighbridge.testing.tiny import EVEN, write_tiny
 
@@ -192,6 +197,33 @@ def test_hostile_names_lose_no_byte(tmp_path: Path) -> None:
     root = drawn(folder)
     sound(root)
     assert root["bytes"] == inspect(open_checkpoint(folder))["bytes"] == 8 * len(tensors)
+
+
+WORDS = st.sampled_from(["model", "layers", "experts", "0", "1", "2", "02", "0-1", "self_attn", "q_proj", "gate", "mlp", "norm", "x", "", "tp0/y"])
+ENDS = st.sampled_from(["weight", "weight_scale_inv", "bias", "qweight", "qzeros", "scales", "input_scale", "gate_up_proj_blocks", "gate_up_proj_scales", "w"])
+NAMES = st.builds(lambda words, end: ".".join([*words, end]), st.lists(WORDS, max_size=5), ENDS)
+SHAPES = st.sampled_from([("F8_E4M3", (4, 4)), ("F32", (1, 1)), ("BF16", (4,)), ("I32", (4, 4)), ("U8", (2, 4, 2, 2)), ("F32", ())])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(NAMES, SHAPES, min_size=1, max_size=24))
+def test_whatever_the_names_no_byte_is_lost(table: dict) -> None:
+    with TemporaryDirectory() as place:
+        folder = tables.write_headers(Path(place) / "c", table, {"model_type": "llama", "num_hidden_layers": 2})
+        root, weighed = drawn(folder), inspect(open_checkpoint(folder))
+        sound(root)
+        assert (root["parameters"], root["bytes"]) == (weighed["parameters"], weighed["bytes"])
+        assert draw_text.text(root) and markdown(root)
+        asked = case(folder, "vllm", tp=2)
+        ranked = document(asked, asked.targets[0])
+        assert sum(child["rank"]["bytes"] for child in ranked["children"]) == ranked["rank"]["weights"]
+
+
+def test_an_empty_checkpoint_is_drawn(tmp_path: Path) -> None:
+    root = drawn(tables.write_headers(tmp_path / "c", {}, {}))
+    sound(root)
+    assert (root["name"], root["bytes"], root["children"], root["cache"]) == ("model", 0, [], None)
+    assert "0 parameters" in draw_text.text(root) and markdown(root)
 
 
 def test_the_same_whatever_the_hash_seed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.failures import tools
+from tests.inspection import tables
 from tests.lessons import tensors
 from tests.lessons.tensors import NAME, fp8
 from weighbridge.api import Model, plan_for
@@ -232,3 +234,35 @@ def test_the_weight_that_is_asked_for_comes_first(tmp_path: Path, at: tuple[int,
     first = told["block"]["weights"][0]
     assert (first["row"], first["column"], first["stored"]["weight"]) == (*at, float(case.weight(0, *at))) and told["block"]["at"] == [at[0] // 32, at[1] // 32]
     assert told["maps"]["scale"]["worked"] == told["block"]["at"]
+
+
+def test_many_tiny_matrices(tmp_path: Path) -> None:
+    """A convolution is seen as the rows of one matrix; a hostile stack with a scale is refused with words."""
+    plain = document(written(tmp_path / "a", {NAME + ".weight": ("BF16", (300, 200, 3, 3))}), NAME)
+    assert (plain["tensor"]["matrices"], plain["tensor"]["rows"], plain["tensor"]["columns"]) == (1, 180_000, 3)
+    with pytest.raises(WeighbridgeError, match="20,000 matrices of 1 x 1") as refused:
+        document(written(tmp_path / "b", {NAME + ".weight": ("F8_E4M3", (20_000, 1, 1)), NAME + ".weight_scale": ("F32", ())}), NAME)
+    assert refused.value.first.code == "stack-too-high"
+
+
+def test_a_scale_of_fused_blocks_leads_to_them(tmp_path: Path) -> None:
+    case = tensors.mxfp4_blocks(tmp_path / "c")
+    assert document(case.checkpoint, case.name + "_scales")["tensor"]["name"] == case.name + "_blocks"
+
+
+@pytest.mark.parametrize("model", tables.TABLES)
+def test_every_kind_of_weight_of_published_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    """Headers of real checkpoints over holes: each weight is worked, or refused with words; no text is wider than a terminal."""
+    monkeypatch.setattr(tensor_read, "LOOK", 1 << 16)
+    checkpoint = Checkpoint(Folder(tables.write(model, tmp_path / "c", experts=1)), lenient=True)
+    kinds = {(re.sub(r"\d+", "N", name), t.dtype): name for name, t in reversed(checkpoint.tensors.items())}
+    worked = 0
+    for name in kinds.values():
+        try:
+            told = document(checkpoint, name)
+        except WeighbridgeError as error:
+            assert error.first.code in ("not-decoded", "no-weight") and error.first.hint
+            continue
+        worked += 1
+        assert max(map(len, explain_tensor.text(told).split("\n"))) <= 110
+    assert worked >= 7

@@ -138,6 +138,19 @@ test("a cell of the map finds its tensors and no others", () => {
   }
 });
 
+test("a query for one layer names no other", () => {
+  assert.equal(page.mapQuery({ module: "moe.experts.*.w1", first: "1", last: "1" }, null), "layers.1. .moe.experts. .w1");
+  assert.equal(page.mapQuery({ module: "norm", first: "0", last: "61" }, 6), "layers.6. .norm");
+  assert.equal(page.mapQuery({ module: "norm", first: "0", last: "61" }, null), ".norm");
+});
+
+test("an error keeps a cut from running, a note does not", () => {
+  const messages = [{ severity: "note" }, { severity: "error" }, { severity: "warning" }];
+  const row = (found) => page.rankRow([1, 1, 0, 0, 0, 0, 0, 0, found]);
+  assert.deepEqual([[], [0], [2, 0], [1], [1, 0]].map((found) => page.cuttable(row(found), messages)), [true, true, true, false, false]);
+  assert.deepEqual([page.fits(5, 0), page.fits(5, 5), page.fits(6, 5)], [true, true, false]);
+});
+
 test("arrow keys go to the next run, and stop at the edge", () => {
   const cell = (column, first, last) => ({ dataset: { column: String(column), first: String(first), last: String(last) } });
   const cells = [cell(0, 0, 9), cell(1, 0, 2), cell(1, 3, 9), cell(3, 5, 9)];

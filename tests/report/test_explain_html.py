@@ -107,9 +107,8 @@ def test_rules_show_their_sections() -> None:
 
 def test_hostile_words_stay_words() -> None:
     bad = '<img src=x onerror=alert(1)> & "q" `</code><script>`'
-    document = {**pages.document("scale"), "says": bad, "see_also": [bad], "references": bad,
-                "sections": {bad: [{"kind": "paragraph", "text": bad}, {"kind": "list", "items": [bad]},
-                                                                                                           {"kind": "formula", "text": bad}]}}
+    blocks = [{"kind": "paragraph", "text": bad}, {"kind": "list", "items": [bad]}, {"kind": "formula", "text": bad}]
+    document = {**pages.document("scale"), "says": bad, "see_also": [bad], "references": bad, "sections": {bad: blocks}}
     made = explain_html.page(document)
     page = Page(made)
     assert "<img" not in made and made.count("<script") == 1 and page.text.count("<img src=x onerror=alert(1)>") >= 5

@@ -195,8 +195,11 @@ class Collected:
 
 
 def _put(own: dict[str, int], word: str, name: str, number: int) -> None:
-    """Under its last word; under its whole name where two names differ by empty words only."""
-    own[name if word in own else word] = number
+    """Under its last word; where two names differ by empty words only, the second is known by its whole name with dots in front."""
+    key = word
+    while key in own:
+        key = name if key == word != name else f".{key}"
+    own[key] = number
 
 
 def _items(module: Module) -> tuple[Item, ...]:

@@ -206,9 +206,9 @@ def _lost(plan: Plan, used: set[int]) -> Iterable[tuple[str, str]]:
     for number, one in enumerate(bound):
         if number not in used:
             yield one.stored.name, _reason(plan, one, reached)
-    seen = {b.stored.name for b in bound} | {b.stored.scale_name for b in bound if b.scale is not None}
-    if len(seen) == len(tensors):
+    if len(bound) + plan.source.scales == len(tensors):
         return
+    seen = {b.stored.name for b in bound} | {b.stored.scale_name for b in bound if b.scale is not None}
     told = {p.where.rpartition(": ")[2]: p for p in plan.source.problems}
     for name in sorted(tensors.keys() - seen):  # a set has no order of its own
         problem = told.get(name)

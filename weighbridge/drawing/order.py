@@ -10,6 +10,7 @@ from weighbridge.inspection.roles import ATTENTION, ATTENTION_PARENTS, EMBEDDING
 
 LAYER_WORDS = frozenset({"layers", "blocks", "h", "resblocks", "layer"})
 DRAFT_INPUTS = frozenset({"enorm", "hnorm", "eh_proj"})
+PATCHES = ("patch_embed", "pos_emb", "position_embedding", "cls_token", "class_embedding")  # where a vision tower begins
 DRAFTS = frozenset({"mtp", "mtp_layers", "draft"})
 ATTENTION_ORDER = ("qkv", "qkv_a", "q", "q_a", "q_a_norm", "q_b", "k", "kv", "kv_a", "kv_a_norm", "kv_b", "v", "q_norm", "k_norm", "indexer", "sinks",
                    "other", "o")
@@ -91,7 +92,7 @@ def _of_group(node: dict[str, Any]) -> tuple[int, int]:
 
 def _of_leaf(name: str, last: str, first: str, kind: str, role: str, numbered: list[int]) -> tuple[int, int]:
     word = name.removesuffix(".bias").partition(".")[0]
-    if last in EMBEDDINGS or role == "embedding" or first.startswith(("patch_embed", "pos_emb", "position_embedding", "cls_token", "class_embedding")):
+    if last in EMBEDDINGS or role == "embedding" or first.startswith(PATCHES):
         return INPUTS, 0
     if kind == "lm_head" or last in HEADS or first == "shared_head":
         return HEAD, 0
@@ -125,4 +126,5 @@ def _norm(last: str, numbered: list[int]) -> tuple[int, int]:
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Layer 2 before layer 10, `q_proj` before `q_proj.bias`."""
-    return [(0, int(word), "") if word.isascii() and word.isdigit() and len(word) < 10 else (1, 0, word) for word in re.split(r"(\d+)|[.,-]", name) if word]
+    words = (word for word in re.split(r"(\d+)|[.,-]", name) if word)
+    return [(0, int(word), "") if word.isascii() and word.isdigit() and len(word) < 10 else (1, 0, word) for word in words]

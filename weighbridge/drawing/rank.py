@@ -24,7 +24,8 @@ GROUPS = ("attention", "mlp", "experts", "shared_experts")
 def rank(case: Case, target: Target, tree: Tree, root: Node) -> dict[str, Any]:
     """Fill `rank` of every node below `root`, and give the degrees, the sums and what does not work, in words."""
     if case.checkpoint.ranks:
-        raise Usage("these files are those of single ranks: each holds what its file has", "--runtime", "draw the checkpoint that they were made from")
+        raise Usage("these files are those of single ranks: each holds what its file has", "--runtime",
+                    "draw the checkpoint that they were made from")
     settings = effective(case, target)
     d = budget.of_settings(settings, target)
     held = budget.of_rank(case, settings, target, d)
@@ -61,7 +62,7 @@ def _sum(node: Node) -> int:
     return node["rank"]["bytes"]
 
 
-def _held(case: Case, target: Target, d: cuts.Degrees, leaf: Leaf, part: cuts.Part, node: Node) -> tuple[list[int], str]:
+def _held(case: Case, target: Target, d: cuts.Degrees, leaf: Leaf, part: cuts.Part, node: Node) -> tuple[list[int] | None, str]:
     """Shape of one weight on one rank, and how it comes about."""
     shape, role = list(node["shape"]), part.role.partition(".")[2]
     if part.group == "experts":
@@ -86,7 +87,8 @@ def _held(case: Case, target: Target, d: cuts.Degrees, leaf: Leaf, part: cuts.Pa
     return _cut(shape, along, ways), how
 
 
-def _of_experts(case: Case, d: cuts.Degrees, leaf: Leaf, part: cuts.Part, shape: list[int], axes: list[str] | None) -> tuple[list[int], str]:
+def _of_experts(case: Case, d: cuts.Degrees, leaf: Leaf, part: cuts.Part, shape: list[int], axes: list[str] | None) -> tuple[list[int] | None, str]:
+    """A share of the experts, each whole or cut along its width. The shape is None where nothing tells which axis of a stack the width is."""
     experts = case.sizes.experts or 1
     dealt = -(-experts // d.moe_ep)
     how = [f"{dealt} of {experts} experts"] if d.moe_ep > 1 else []
@@ -96,8 +98,10 @@ def _of_experts(case: Case, d: cuts.Degrees, leaf: Leaf, part: cuts.Part, shape:
         role = part.role.partition(".")[2]
         out = cuts.CUT_AXIS.get(role, (0, 1))[0] == 0
         turned = part.stacked > 1 and axes is not None and axes[-2 if out else -1] == "hidden"
-        shape = _cut(shape, _stored(leaf, out != turned) if len(shape) > 1 else 0, d.moe_tp)
         how.append(f"width cut {d.moe_tp} ways")
+        if part.stacked > 1 and axes is None:
+            return None, ", ".join(how)
+        shape = _cut(shape, _stored(leaf, out != turned), d.moe_tp)
     return shape, ", ".join(how) or "whole"
 
 

@@ -14,7 +14,8 @@ from weighbridge.drawing.order import DRAFTS
 from weighbridge.drawing.tree import Node
 from weighbridge.inspection.roles import TOWERS
 
-ORDER = ("embedding", "attention", "router", "experts", "shared experts", "dense layers", "norms and the rest", "head", "towers", "draft layers", "helpers")
+ORDER = ("embedding", "attention", "router", "experts", "shared experts", "dense layers", "norms and the rest", "head", "towers", "draft layers",
+         "helpers")
 
 
 def active(root: Node, case: Case) -> dict[str, Any]:

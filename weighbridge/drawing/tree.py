@@ -87,8 +87,8 @@ class Tree:
         numeric = any(i.numeric for i in shape.items)
         groups = {g for child in children for g in child["groups"]}
         kind = group_kind(item.name, groups, place.kind, item.numeric, numeric)
-        draft = kind == "layer" and 0 < self.layers <= int(item.first)
-        return {**_group(item.name, kind, here.shown, item.count, children), **({"draft": True} if draft else {}), "children": children, "numeric": item.numeric}
+        draft = {"draft": True} if kind == "layer" and 0 < self.layers <= int(item.first) else {}
+        return {**_group(item.name, kind, here.shown, item.count, children), **draft, "children": children, "numeric": item.numeric}
 
     def _early_kind(self, item: Item, place: Place) -> str:
         """`layers` and `experts` must be known before their children are drawn."""

@@ -105,5 +105,7 @@ def unknown(what: str) -> Usage:
                     key=lambda w: (not w.startswith(word), len(w), w))
     near = [words[w] for w in (*inside[:8], *get_close_matches(word, words, 4, 0.65))]
     told = f"near it: {', '.join(dict.fromkeys(near))}; " if near else ""
+    if "/" in what:
+        told = "a checkpoint needs a tensor: weighbridge explain SRC TENSOR; " + told
     return Usage(f"nothing is known of {what!r:.60}", "explain",
                  f"{told}weighbridge explain terms lists all words, weighbridge explain rules all rules")

@@ -12,7 +12,7 @@ from weighbridge.lessons.tensor_block import ABOVE, CODED, OUTLIER
 from weighbridge.lessons.tensor_codes import Pass
 from weighbridge.lessons.tensor_read import SCALES
 
-MAP = (48, 96)  # rows and columns of a map at most; a cell of a larger grid stands for several blocks
+MAP = (48, 80)  # rows and columns of a map at most; a cell of a larger grid stands for several blocks
 NAMED = 5  # outliers that are named
 
 

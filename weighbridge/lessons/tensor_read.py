@@ -24,10 +24,12 @@ LOOK_FAR = 2 << 20  # values that are fetched from elsewhere
 SCALES = 8 << 20  # scales that are read at once; of more, those of the rows that are looked at
 BANDS = 32  # places that a sample comes from
 BAND = 1 << 19  # values of one band
+SMALL = 1 << 14  # values: smaller matrices of a stack without scales are seen as the rows of one
+STACK = 1 << 14  # matrices of a stack; the most that a published model has is 512 experts
 
 
 class Form(NamedTuple):
-    """A kind of code: the value of each (float32), and its fields from the highest bit down."""
+    """A kind of code: the value of each (float32), its fields from the highest bit down, and the largest magnitude."""
 
     fmt: str
     table: np.ndarray | None
@@ -45,7 +47,7 @@ def _integers(bits: int, offset: bool) -> Form:
     """Packed integers are stored with half of their range added (compressed-tensors), INT8 as two's complement."""
     code = np.arange(1 << bits)
     value = code - (1 << bits - 1) if offset else np.where(code < 128, code, code - 256)
-    return Form(f"int{bits}", value.astype(np.float32), (bits,), 0, float((1 << bits - 1) - 1))
+    return Form(f"int{bits}", value.astype(np.float32), (bits,), 0, float(1 << bits - 1))
 
 
 # (dtype, packing) -> form. `{bits}` of packed words come from the config.
@@ -134,6 +136,11 @@ class Matrix:
         if packing == "words":
             shape = (*shape[:-1], self._true_width(shape[-1]))
         lead, rows, cols = (prod(shape[:-2]), *((1, 1, *shape)[-2:]))
+        if self.found.scale is None and rows * cols < SMALL:
+            return 1, lead * rows, cols  # a convolution is a stack of tiny matrices
+        if lead > STACK:
+            raise WeighbridgeError("stack-too-high", f"{lead:,} matrices of {rows:,} x {cols:,}; the limit is {STACK:,}",
+                                   f"{self.found.weight.file}: {self.found.key}", "weighbridge inspect SRC shows its headers")
         return lead, rows, cols
 
     def _true_width(self, packed: int) -> int:

@@ -58,7 +58,7 @@ def locate(checkpoint: Checkpoint, name: str, to: str = "neuron", block: tuple[i
     Raises WeighbridgeError: no such tensor (with names that are near), or a tensor that only helps to read another one.
     """
     key = next((k for k in _spellings(name) if k in checkpoint.tensors), None)
-    if key is None or key.rpartition(".")[2] in SCALE_WORDS:
+    if key is None or key.rpartition(".")[2] in SCALE_WORDS or key.endswith(("_scales", "_scale", "_scale_inv")):
         key = _weight_of(checkpoint, name) or key
     if key is not None:
         return _found(checkpoint, key, block)

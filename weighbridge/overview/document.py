@@ -78,7 +78,7 @@ def _partial(notes: _Notes, checkpoint: Checkpoint) -> None:
     """A checkpoint that cannot be read whole is shown as far as it can be; what would add up a part of it to a wrong whole is left out."""
     more = f", and {len(checkpoint.fatal) - 1:,} more" if len(checkpoint.fatal) > 1 else ""
     reason = f"the checkpoint cannot be read whole: {checkpoint.fatal[0]}{more}"
-    notes.say("checkpoint", f"{reason}; tensors, map and scales are of what could be read")
+    notes.say("checkpoint", f"{reason}; what is shown is of what could be read")
     for part in ("ways", "draw", "memory"):
         notes.say(part, reason)
 

@@ -102,62 +102,63 @@ def kindreds(case: Case) -> list[Kindred]:
     found: dict[Hashable, Kindred] = {}
     names = _Names(bool(case.checkpoint.ranks))
     survey, tensors = case.survey, case.checkpoint.tensors
-    taken: set[str] = set()
     assert survey.weights is not None, "a case keeps its weights"
+    of_pair: dict[Pair, dict[str, Kindred]] = {}
     for name, tensor, scale, suffix, key, pair in survey.weights:
-        template, numbers = names.of(name, key.stem + key.suffix)
-        kindred = found.get((template, id(pair)))
+        template, numbers = names.of(name, key)
+        known = of_pair.get(pair)
+        if known is None:
+            known = of_pair[pair] = {}
+        kindred = known.get(template)
         if kindred is None:
             heads = (template, len(numbers), tensor.dtype, tensor.shape, *((suffix, scale.dtype, scale.shape) if scale is not None else ()))
             beside = template[: len(template) - len(key.suffix)] + suffix if scale is not None else ""
-            kindred = found[template, id(pair)] = found.setdefault(heads, Kindred(template, beside, key, pair))
+            kindred = known[template] = found.setdefault(heads, Kindred(template, beside, key, pair))
         kindred.members[numbers] = Member(name, tensor, scale)
-        if scale is not None:
-            taken.add(name[: len(name) - len(key.suffix)] + suffix)
-    for key_name, key in survey.keys.items():
+    taken = {id(weight[2]) for weight in survey.weights} if any(len(key.names) != key.paired for key in survey.keys.values()) else set()
+    for key in survey.keys.values():
+        if len(key.names) == key.paired:
+            continue  # scales that all lie beside a weight
         for name in key.names:
-            if name not in taken:
-                template, numbers = names.of(name, key_name)
-                tensor = tensors[name]
+            tensor = tensors[name]
+            if id(tensor) not in taken:
+                template, numbers = template_of(name, ranks=names.ranks)
                 alone = found.setdefault((template, len(numbers), tensor.dtype, tensor.shape), Kindred(template, "", key, None))
                 alone.members[numbers] = Member(name, tensor, None)
-    return list({id(kindred): kindred for kindred in found.values()}.values())
+    return list(found.values())
 
 
 class _Names:
-    """Templates of many names that differ in the number of their layer alone: found once for each key and layer prefix."""
+    """Templates of many names that differ in the number of their layer alone: found once for each key."""
 
     def __init__(self, ranks: bool) -> None:
         self.ranks = ranks
-        self.keys: dict[str, tuple[str, Numbers, int, int] | None] = {}
+        self.keys: dict[Key, tuple[str, Numbers, Numbers, int] | None] = {}
         self.layers: dict[str, int] = {}
 
-    def of(self, name: str, key: str) -> tuple[str, Numbers]:
-        """`key` is the name without its layer number, as `inspection.roles.key_of` makes it."""
-        known = self.keys.get(key, self)
-        if known is self:
-            known = self.keys[key] = self._of_key(name, key)
-        if known is None:
-            return template_of(name, ranks=self.ranks)
-        template, numbers, start, place = known  # type: ignore[misc]
-        text = name[start : name.find(".", start)]
-        layer = self.layers.get(text)
-        if layer is None:
-            if not NUMBER.fullmatch(text):
-                return template_of(name, ranks=self.ranks)
-            layer = self.layers[text] = int(text)
-        return template, (*numbers[:place], layer, *numbers[place:])
+    def of(self, name: str, key: Key) -> tuple[str, Numbers]:
+        """`key` is the survey's of this name: all names of a key differ in the number of their layer alone."""
+        if key not in self.keys:
+            self.keys[key] = self._of_key(name)
+        known = self.keys[key]
+        if known is not None:
+            template, before, behind, start = known
+            text = name[start : name.find(".", start)]
+            layer = self.layers.get(text)
+            if layer is None and NUMBER.fullmatch(text):
+                layer = self.layers[text] = int(text)
+            if layer is not None:
+                return template, (*before, layer, *behind)
+        return template_of(name, ranks=self.ranks)
 
-    def _of_key(self, name: str, key: str) -> tuple[str, Numbers, int, int] | None:
-        """(template, its numbers without the layer's, where that begins in the name, its place among them); None where names go one by one."""
+    def _of_key(self, name: str) -> tuple[str, Numbers, Numbers, int] | None:
+        """(template, numbers before the layer's, numbers behind it, where the layer's begins in the name); None where names go one by one."""
         start = name.find("layers.") + 7
-        if self.ranks or start < 7 or name == key or not NUMBER.fullmatch(name[start : name.find(".", start)]):
+        if self.ranks or start < 7 or not NUMBER.fullmatch(name[start : name.find(".", start)]):
             return None
         template, numbers = template_of(name)
         place = NUMBER.sub("#", name[:start]).count("#")
-        if place >= len(numbers):
-            return None
-        return template, numbers[:place] + numbers[place + 1:], start, place
+        return (template, numbers[:place], numbers[place + 1:], start) if place < len(numbers) else None
 
 
 def boxes(members: Mapping[Numbers, T]) -> Iterator[Box]:

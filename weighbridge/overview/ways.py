@@ -24,7 +24,7 @@ class _Hit(NamedTuple):
 
     target: Target
     piece: Piece
-    like: Hashable
+    like: int
     numbers: Numbers
 
 
@@ -56,19 +56,21 @@ class Ways:
     def _alike(self, kindred: Kindred) -> Iterable[list[_Member]]:
         """Members of the kindred by all that their ways say but numbers."""
         found: dict[Hashable, list[_Member]] = {}
-        encodings = _Same()
+        encodings, bound = _Same(), self.plan.source.bound
         for own, member in kindred.members.items():
             place = self._places.get(id(member.tensor))
-            if place is None or not self._hits[place]:
+            if place is None or not (hits := self._hits[place]):
                 continue
-            hits, bound = self._hits[place], self.plan.source.bound[place]
-            if bound.stored.name != member.name:
+            stored, encoding = bound[place][:2]
+            if stored.stem + stored.suffix != member.name:
                 continue  # the name of the way would be another tensor's
-            source = (encodings.of(bound.encoding), bound.stored.scale_suffix)
-            if len(hits) == 1:
-                found.setdefault((source, hits[0].like), []).append(_Member(own, hits[0].numbers, place))
-            else:
-                found.setdefault((source, *(hit.like for hit in hits)), []).append(_Member(own, tuple(n for hit in hits for n in hit.numbers), place))
+            like: Hashable = hits[0].like if len(hits) == 1 else tuple(hit.like for hit in hits)
+            numbers = hits[0].numbers if len(hits) == 1 else tuple(n for hit in hits for n in hit.numbers)
+            key = (encodings.of(encoding), stored.scale_suffix, like)
+            same = found.get(key)
+            if same is None:
+                same = found[key] = []
+            same.append(_Member(own, numbers, place))
         return found.values()
 
     def _add(self, kindred: Kindred, rule: list[str], chosen: list[int]) -> None:
@@ -80,21 +82,25 @@ class Ways:
 def _hits(plan: Plan) -> list[list[_Hit]]:
     """For each source tensor the pieces that it goes into, in the order of the plan."""
     found: list[list[_Hit]] = [[] for _ in plan.source.bound]
-    steps, encodings, targets = _Same(), _Same(), _Same()
+    steps, encodings = _Same(), _Same()
+    targets: dict[Hashable, int] = {}
+    likes: dict[Hashable, int] = {}
     for target in plan.targets:
         stored = target.stored
         name, numbers = template_of(stored.stem)
         file, in_file = _file(stored.file)
         numbers += in_file
         filled = sum(part.rows * part.cols for part in stored.placement.parts)
-        alike = targets.values.setdefault((name, file, stored.suffix, stored.scale_suffix, stored.shape, encodings.of(target.encoding), filled,
-                                           len(target.pieces)), len(targets.values))
+        alike = targets.setdefault((name, file, stored.suffix, stored.scale_suffix, stored.shape, encodings.of(target.encoding), filled, len(target.pieces)),
+                                   len(targets))
         for piece in target.pieces:
-            part, first = piece.part, piece.fragments[0]
-            like = (alike, steps.of(piece.step), part.row, part.col, part.rows, part.cols, part.at_row, part.at_col, part.turned, first.turned,
-                    piece.scale_only, len(piece.fragments))
+            part, fragments = piece.part, piece.fragments
+            geometry = (alike, steps.of(piece.step), part[1:5], part[6:], fragments[0].turned, piece.scale_only, len(fragments))
+            like = likes.get(geometry)
+            if like is None:
+                like = likes[geometry] = len(likes)
             hit = _Hit(target, piece, like, (*numbers, part.lead))
-            for source in {f.source for f in piece.fragments} if len(piece.fragments) > 1 else (first.source,):
+            for source in {f.source for f in fragments} if len(fragments) > 1 else (fragments[0].source,):
                 found[source].append(hit)
     return found
 

@@ -74,8 +74,8 @@ def bit_boxes(x: float, y: float, fields: dict[str, int], size: float = 26.0) ->
         label = f"{bits} {name}"
         start = x = x + max(0.0, (_room(label) - bits * size) / 2 - 4)
         for _ in range(bits):
-            out.append(svg.rect(x, y, size - 3, size, f"panel {stroke} thick", round=3) + svg.text(x + (size - 3) / 2, y + size / 2 + 4.5,
-                                                                                                   name[0].upper(), f"{ink} mono mid"))
+            out += [svg.rect(x, y, size - 3, size, f"panel {stroke} thick", round=3),
+                    svg.text(x + (size - 3) / 2, y + size / 2 + 4.5, name[0].upper(), f"{ink} mono mid")]
             x += size
         middle = start + bits * size / 2 - 1.5
         out.append(svg.text(middle, y + size + 15, label, f"small {ink} mid"))

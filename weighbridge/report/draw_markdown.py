@@ -8,11 +8,24 @@ from typing import Any
 from weighbridge.drawing.order import DRAFTS
 from weighbridge.inspection.roles import TOWERS
 from weighbridge.report import palette
-from weighbridge.report.draw_text import (HEAD, RANK_HEAD, RIGHT, Node, flow, lines, many, problems, rank_sums, row, short_encoding, short_name,
-                                          sums, title)
+from weighbridge.report.draw_text import (
+    HEAD,
+    RANK_HEAD,
+    RIGHT,
+    Node,
+    flow,
+    lines,
+    many,
+    problems,
+    rank_sums,
+    row,
+    short_encoding,
+    short_name,
+    sums,
+    title,
+)
 from weighbridge.report.table import clean
 from weighbridge.report.units import size
-
 
 HOLDS = ("layers", "router", "experts", "shared_experts")  # what has one of these kinds is drawn as its children
 

@@ -63,7 +63,8 @@ def _decoder(decoder: dict[str, Any] | None, sizes: dict[str, Any]) -> list[str]
     if decoder is None:
         return []
     rope = decoder["rope"]
-    words = [f"rotary on {rope['dims']} of {sizes['head_dim']} values (theta {rope['theta']:,.0f}{'' if rope['kind'] == 'default' else ', ' + rope['kind']})"]
+    kind = "" if rope["kind"] == "default" else f", {rope['kind']}"
+    words = [f"rotary on {rope['dims']} of {sizes['head_dim']} values (theta {rope['theta']:,.0f}{kind})"]
     words += {"whole": ["RMSNorm over all of q and of k"], "head": ["RMSNorm on each head of q and k"]}.get(decoder["qk_norm"], [])
     if decoder["score"]:
         words.append(f"router by {decoder['score']}" + (" with a bias" if decoder["bias"] else ""))
@@ -118,7 +119,7 @@ def row(node: Node, rank: bool) -> tuple[str, ...]:
         return _axes(node), encoding, times, many(node["parameters"]), size(node["bytes"])
     held = node["rank"] if "how" in node["rank"] else {"shape": None, "bytes": node["rank"]["weights"], "how": None}
     how = (held["how"] or "").replace(" along out", "").replace(" along in", "")
-    return shape(held["shape"]), how if held["shape"] is not None else "", encoding, times, size(held["bytes"])
+    return shape(held["shape"]), "" if node["children"] else how, encoding, times, size(held["bytes"])
 
 
 def _painted(line: str, node: Node, place: int) -> str:
@@ -181,7 +182,8 @@ def sums(document: dict[str, Any]) -> Pairs:
     windowed, layers = sum(n for _, n in cache["windowed"]), cache["full_layers"] + sum(n for _, n in cache["windowed"])
     out.append(("cache", f"{cache['bytes_per_token']:,} bytes per token ({cache['values_per_token']:,} values in {cache['dtype']})"))
     if windowed:
-        out.append(("", f"{windowed} of {layers} layers keep only the last " + ", ".join(f"{window:,}" for window, _ in cache["windowed"]) + " tokens"))
+        kept = ", ".join(f"{window:,}" for window, _ in cache["windowed"])
+        out.append(("", f"{windowed} of {layers} layers keep only the last {kept} tokens"))
     if cache["context"]:
         out.append(("", f"{size(cache['bytes_at_context'])} for one sequence of {cache['context']:,} tokens, the longest that the config names"))
     return out
@@ -194,9 +196,9 @@ def rank_sums(document: dict[str, Any]) -> Pairs:
         return []
     degrees = f"TP {rank['tp']}" + (f", expert TP {rank['moe_tp']}, EP {rank['moe_ep']}" if document["sizes"]["experts"] else "")
     share = 100 * rank["weights"] / document["bytes"] if document["bytes"] else 0
+    parts = ", ".join(f"{name} {size(rank[name])}" for name in ("attention", "experts", "rest"))
     out = [("rank", f"{rank['runtime']}, {degrees}: {rank['note']}"),
-           ("weights", f"{rank['weights']:,} bytes ({size(rank['weights'])}, {share:.2f} % of the files): attention {size(rank['attention'])}, "
-                       f"experts {size(rank['experts'])}, rest {size(rank['rest'])}"),
+           ("weights", f"{rank['weights']:,} bytes ({size(rank['weights'])}, {share:.2f} % of the files): {parts}"),
            ("cache", f"{rank['cache_bytes_per_token']:,} bytes per token")]
     return out + ([("fault", clean(fault)) for fault in rank["faults"]] or [("faults", "none")])
 

@@ -29,8 +29,8 @@ def page(document: dict[str, Any]) -> str:
 def title(document: dict[str, Any]) -> str:
     if "code" in document:
         return f"{document['code']} {document['name']}"
-    return {"terms": "What explain knows", "rules": "Rules of check", "skip-list": "Skip lists, reader by reader"}.get(document["what"],
-                                                                                                                       document["what"])
+    named = {"terms": "What explain knows", "rules": "Rules of check", "skip-list": "Skip lists, reader by reader"}
+    return named.get(document["what"], document["what"])
 
 
 def body(document: dict[str, Any], link: Link | None = None) -> str:
@@ -41,9 +41,11 @@ def body(document: dict[str, Any], link: Link | None = None) -> str:
     if kind in PLAIN:
         return _format(document, link)
     if kind == "terms":
-        return "".join(_section(heading, _table(("word", "what it is"), [(row["name"], row["says"]) for row in document[key]], "words", mono=(0,)))
-                       for key, heading in (("formats", "Number formats"),
-                                            ("terms", "Terms"))) + "<p>Ask for one with <code>weighbridge explain WORD</code>.</p>"
+        made = ""
+        for key, heading in (("formats", "Number formats"), ("terms", "Terms")):
+            rows = [(row["name"], row["says"]) for row in document[key]]
+            made += _section(heading, _table(("word", "what it is"), rows, "words", mono=(0,), label=heading))
+        return made + "<p>Ask for one with <code>weighbridge explain WORD</code>.</p>"
     if "rules" in document:
         rows = [(r["code"], r["name"], r["severity"], ", ".join(r["runtimes"]) or "the files", r["says"]) for r in document["rules"]]
         return _table(("code", "name", "severity", "runtimes", "what it says"), rows, "words", mono=(0,))
@@ -131,10 +133,12 @@ def _pairs(rows: Sequence[tuple[str, str]]) -> str:
     return "<table>" + "".join(f'<tr><th scope="row">{svg.text_of(name)}</th><td>{inline(told)}</td></tr>' for name, told in rows) + "</table>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], classes: str, mono: tuple[int, ...] = ()) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], classes: str, mono: tuple[int, ...] = (), label: str = "") -> str:
     top = "".join(f'<th scope="col">{svg.text_of(cell)}</th>' for cell in head)
-    lines = "".join("<tr>" + "".join(f"<td>{'<code>' * (n in mono)}{inline(cell)}{'</code>' * (n in mono)}</td>" for n,
-                                     cell in enumerate(row)) + "</tr>" for row in rows)
-    label = svg.attribute("table: " + ", ".join(head))
-    return (f'<div class="wide" tabindex="0" role="region" aria-label={label}><table class="{classes}"><thead><tr>{top}</tr></thead>'
+    lines = ""
+    for row in rows:
+        cells = (f"<code>{inline(cell)}</code>" if place in mono else inline(cell) for place, cell in enumerate(row))
+        lines += "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    named = svg.attribute("table: " + (label or ", ".join(head)))
+    return (f'<div class="wide" tabindex="0" role="region" aria-label={named}><table class="{classes}"><thead><tr>{top}</tr></thead>'
             f"<tbody>{lines}</tbody></table></div>")

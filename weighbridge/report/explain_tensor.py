@@ -39,7 +39,7 @@ def svg(document: dict[str, Any]) -> str:
 def _sections(document: dict[str, Any], table: Any, prose: Any, fence: str = "{}") -> list[tuple[str, str]]:
     fixed = fence.format
     title = f"{clean(document['tensor']['name'])}, worked by hand"
-    out = [(title, table(("what", ""), [(a or " ", b) for a, b in words.facts(document)]) if fence != "{}" else _facts(document))]
+    out = [(title, table(("what", ""), [(a or " ", _escaped(b, "\\`*_<>")) for a, b in words.facts(document)]) if fence != "{}" else _facts(document))]
     maps = document["maps"]
     if document["scales"]:
         drawn = _map(maps["scale"]) if maps else ""
@@ -195,6 +195,6 @@ def _fold(line: str, width: int) -> list[str]:
     return [*out, current]
 
 
-def _escaped(line: str) -> str:
-    """Prose that holds other people's names: signs that Markdown reads are escaped."""
-    return "".join("\\" + c if c in "\\`*_[]<>|#" else c for c in line)
+def _escaped(line: str, signs: str = "\\`*_[]<>|#") -> str:
+    """Prose that holds other people's names: signs that Markdown reads are escaped. A table escapes its pipes itself."""
+    return "".join("\\" + c if c in signs else c for c in line)

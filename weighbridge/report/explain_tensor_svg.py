@@ -123,8 +123,9 @@ def counts(document: dict[str, Any], x: float, y: float, width: float) -> Figure
     if not bars or not any(count for _, count, _, _ in bars):
         return group([*out, text(x, y + 40, "nothing to count", "quiet")]), 50.0
     most, floor, tall = max(count for _, count, _, _ in bars), y + 196.0, 150.0
-    each = min(40.0, (width - 60) / len(bars))
-    left, gap = x + 60, 0.4 if each < 6 else 1.0
+    left = x + 16 + 6.5 * len(f"{most:,}")
+    each = min(40.0, (x + width - left - 16) / len(bars))
+    gap = 0.4 if each < 6 else 1.0
     for share in (0.5, 1.0):
         out += [line(left, floor - tall * share, left + each * len(bars), floor - tall * share), text(left - 6, floor - tall * share + 4, f"{round(most * share):,}", "quiet small end")]
     for place, (label, count, kind, _) in enumerate(bars):
@@ -191,7 +192,7 @@ def _key(document: dict[str, Any], x: float, y: float) -> Figure | tuple[list[st
     form, told = document["format"], document["codes"]
     kinds = [("quiet", "normal"), ("note", "zero and subnormal")] if len(form["fields"]) == 3 else [("quiet", "codes")]
     kinds += [("warning", "above 240: infinity or NaN for Neuron")] if form["name"] == "e4m3fn" else []
-    kinds += [("error", f"the largest, {form['max']:g}"), ("line", "never occurs")]
+    kinds += [("error", f"largest magnitude, {form['max']:g}"), ("line", "never occurs")]
     out: list[str] = []
     for kind, word in kinds:
         out += [rect(x, y, 11, 11, kind), text(x + 16, y + 10, word, "quiet small")]

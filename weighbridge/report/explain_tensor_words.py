@@ -57,7 +57,7 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
 def _code_is(form: dict[str, Any]) -> str:
     name, bits = READERS.get(form["name"], form["name"]), form["fields"]
     if len(bits) == 1:
-        return f"{name}, {bits[0]} bits, largest {form['max']:g}"
+        return f"{name}: {bits[0]} bits, from {-form['max']:g} to {form['max'] - 1:g}"
     return f"{name}: {bits[0]} sign, {bits[1]} exponent (bias {form['bias']}), {bits[2]} mantissa bits, largest {form['max']:.5g}"
 
 

@@ -42,8 +42,8 @@ def _figures(inspect: dict[str, Any]) -> str:
     figures = [("parameters", people(inspect["parameters"]), f"{inspect['parameters']:,}"), ("on disk", size(stored), f"{stored:,} bytes")]
     if inspect["weights_quantized"] and plain:
         figures.append(("in BF16 it would be", size(plain), f"these files have {100 * stored / plain:.1f} % of that"))
-        every = count(inspect["weights_quantized"] + inspect["others"], "weight")
-        figures.append(("quantized weights", f"{inspect['weights_quantized']:,}", f"of {every}, with {count(inspect['scales'], 'scale')}"))
+        every = f"of {inspect['weights_quantized'] + inspect['others']:,}, with {count(inspect['scales'], 'scale')}"
+        figures.append(("quantized weights", f"{inspect['weights_quantized']:,}", every))
     elif plain:
         figures.append(("in BF16 it takes", size(plain), ""))
     cards = "".join(f'<div class="card"><dt>{name}</dt><dd><b>{text_of(big)}</b> <span>{text_of(small)}</span></dd></div>' for name, big, small in figures)

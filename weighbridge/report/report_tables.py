@@ -68,7 +68,9 @@ def verify(document: dict[str, Any]) -> str:
     held = document["verify"]
     part = f" (a sample of {held['sampled']:,})" if held["sampled"] else ""
     error = "" if held["total_sqnr_db"] is None else f", total SQNR {held['total_sqnr_db']:.2f} dB"
-    verdict = (f"{icon('good')} The same weights" if held["ok"] else f"{icon('error')} Not the same weights") + f": {count(held['weights'], 'weight')}{part}{error}"
+    within = ", each within the bound of the step that made it" if held["grades"]["bounded"] else ""
+    same = f"{icon('good')} The same weights{within}" if held["ok"] else f"{icon('error')} Not the same weights"
+    verdict = f"{same}: {count(held['weights'], 'weight')}{part}{error}"
     sides = table(("side", "checkpoint", "layout"), [("A", held["a"], held["layouts"][0]), ("B", held["b"], held["layouts"][1])], "The two checkpoints")
     grades = table(("grade", "weights", "meaning"), [(name, held["grades"][name], says) for name, says in GRADES], "Grades", (1,))
     body = f'<p class="clean">{verdict}</p>{sides}<h3>Grades</h3>{grades}{_least(held)}{_lacking(held)}'
@@ -80,10 +82,11 @@ def _least(held: dict[str, Any]) -> str:
     worst = sorted(held["least_equal"], key=lambda r: (r["grade"] != "wrong", r["sqnr_db"] if r["sqnr_db"] is not None else -1e9))[:SHOWN]
     if not worst:
         return ""
+    head = ("weight", "grade", "SQNR dB", "largest relative error", "equal values", "first wrong value")
     rows = [(Markup(f'<span class="mono">{text_of(r["name"])}</span>'), r["grade"], _number(r["sqnr_db"], ".2f"), _number(r["max_relative_error"], ".3g"),
              f"{100 * r['equal_share']:.4f} %", r["first"] or "") for r in worst]
-    return "<h3>The least equal</h3>" + table(("weight", "grade", "SQNR dB", "largest relative error", "equal values", "first wrong value"), rows,
-                                              "The least equal weights", (2, 3, 4))
+    shown = len(head) if any(row[-1] for row in rows) else len(head) - 1
+    return "<h3>The least equal</h3>" + table(head[:shown], [row[:shown] for row in rows], "The least equal weights", (2, 3, 4))
 
 
 def _lacking(held: dict[str, Any]) -> str:

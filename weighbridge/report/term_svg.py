@@ -113,7 +113,7 @@ def _convention(figure: dict[str, Any]) -> tuple[float, list[str], str]:
     ratio = held[0]["divided"] / held[0]["multiplied"]
     low, high = floor(log10(min(c["multiplied"] for c in held))), floor(log10(max(c["divided"] for c in held))) + 1
     tens = axes.even(LEFT + 160, RIGHT - 20, low, high)
-    body = [svg.text(LEFT, 54, f"One block with the scale {figure['scale']:.4g}", "quiet")]
+    body = [svg.text(LEFT, 58, f"One block with the scale {figure['scale']:.4g}", "quiet")]
     body += [svg.line(tens(e), 68, tens(e), 222, "s-line thin") for e in range(low, high + 1)]
     body += [svg.line(tens(log10(c["multiplied"])), 99, tens(log10(c["divided"])), 176, "s-quiet thin dash") for c in held]
     rows = (("code x scale", "multiplied", 92.0, "good", "the weights"), ("code / scale", "divided", 184.0, "error", f"{ratio:.2g} times too large"))

@@ -12,8 +12,8 @@ from weighbridge.report.wrap import wrapped
 
 def text(document: dict[str, Any]) -> list[str]:
     """One text for each section, and the picture after the first."""
-    parts = [f"{heading}\n" + "\n".join(_block(block, follows) for follows, block in _spaced(blocks)) for heading,
-             blocks in document["sections"].items()]
+    parts = [f"{heading}\n" + "\n".join(_block(block, follows) for follows, block in _spaced(blocks))
+             for heading, blocks in document["sections"].items()]
     if "figure" in document:
         figure = document["figure"]
         parts.insert(1, "\n".join("  " + line if line else "" for line in [figure["title"], "", *FIGURES[figure["kind"]](figure)]))

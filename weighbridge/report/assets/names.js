@@ -72,7 +72,7 @@ class Names {
   at(place, numbers) {
     const group = this.groups[place];
     const inside = group && numbers.length === group.ranges.length && group.ranges.every(([first, last], k) => first <= numbers[k] && numbers[k] <= last);
-    return inside ? (numbers.length ? filled(group.name, numbers) : group.name) : "";
+    return inside ? filled(group.name, numbers) : "";
   }
 
   /** {group, index} of a full name, or null. */

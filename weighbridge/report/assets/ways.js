@@ -1,8 +1,7 @@
 // A tensor's way through the plan, with its numbers filled in.
 
-/** A way with the numbers of one tensor in all of its texts. A tensor without numbers has its way as it stands. */
+/** A way with the numbers of one tensor in all of its texts. */
 function filledWay(way, numbers) {
-  if (numbers.length === 0) return way;
   const put = (value) => {
     if (typeof value === "string") return filled(value, numbers);
     if (Array.isArray(value)) return value.map(put);
