@@ -38,7 +38,7 @@ VERBS = {
 }
 
 SHORT = {"output": "-o", "prompt": "-p"}  # a parameter of this name has this short flag, in every verb
-QUICK = {"inspect", "check", "draw"}  # verbs so fast that the import of cyclopts would show
+QUICK = {"inspect", "check", "draw", "report"}  # verbs so fast that the import of cyclopts would show
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -113,11 +113,14 @@ def _parse(arguments: list[str], verb: str) -> int:
 
 
 def _defaults(arguments: list[str]) -> list[str]:
-    """`--tensors` may stand without a value; cyclopts wants one for an option that is not a flag. What follows `--` is a command for `check`."""
+    """`--tensors` may stand without a value; cyclopts wants one for an option that is not a flag. What follows `--` is a command for `check` and `report`."""
     given = []
     for place, word in enumerate(arguments):
-        if word == "--" and arguments[0] == "check":
+        if word == "--" and arguments[0] in ("check", "report"):
             return [*given, "--command=" + shlex.join(arguments[place + 1:])]
+        if word == "-" and given and given[-1] in ("-o", "--output"):
+            given[-1:] = ["--output=-"]  # stdout, as other tools spell it; cyclopts takes a lone dash for an option
+            continue
         if word == "--":
             return given + arguments[place:]
         given.append(word)

@@ -39,9 +39,8 @@ def _finding(f: dict[str, Any], colour: bool) -> str:
     lines = [f"{head}{_for(f)}: {clean(f['title'])}"]
     for name, value in _parts(f):
         lines += _wrapped(name, value)
-    value = f["fix"]["value"]
-    if value is not None:
-        lines += _value(value)
+    if f["fix"]["value"] is not None:
+        lines += [" " * 12 + line for line in pasted(f["fix"]).split("\n")]
     return "\n".join(lines)
 
 
@@ -67,10 +66,15 @@ def _wrapped(name: str, value: str) -> list[str]:
     return [f"  {name:<9} {wrapped[0]}", *(" " * 12 + line for line in wrapped[1:])]
 
 
-def _value(value: Any) -> list[str]:
-    """The new value, whole and ready to paste: on one line where it is short, else one entry on each line."""
+def pasted(fix: dict[str, Any]) -> str:
+    """What one pastes: a command as it is, the new value of a setting as JSON (on one line where it is short), or else the sentence."""
+    value = fix["value"]
+    if value is None:
+        return clean(fix["text"])
+    if isinstance(value, str) and not fix["edits"]:
+        return clean(value)
     body = json.dumps(value, ensure_ascii=False) if _short(value) else json.dumps(value, ensure_ascii=False, indent=2)
-    return [" " * 12 + clean(line) for line in body.split("\n")]
+    return "\n".join(clean(line) for line in body.split("\n"))
 
 
 def _short(value: Any) -> bool:

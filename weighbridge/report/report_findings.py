@@ -31,16 +31,6 @@ def reader(finding: dict[str, Any]) -> str:
     return finding["runtime"] or FILES
 
 
-def fix_text(fix: dict[str, Any]) -> str:
-    """What the copy button copies: the new value as `check` prints it, or else the sentence."""
-    if fix["value"] is None:
-        return clean(fix["text"])
-    line = json.dumps(fix["value"], ensure_ascii=False)
-    short = len(json.dumps(fix["value"])) <= WIDTH - 12
-    whole = line if short else json.dumps(fix["value"], ensure_ascii=False, indent=2)
-    return "\n".join(clean(part) for part in whole.split("\n"))
-
-
 def place(where: dict[str, Any]) -> str:
     """File, tensor, module and key of a finding, and how many places there are."""
     named = ", ".join(where[key] for key in ("file", "tensor", "module", "key") if where[key])
@@ -75,7 +65,7 @@ def _article(number: int, f: dict[str, Any]) -> str:
             f'<span class="mono">{text_of(f["code"])}</span> <span class="quiet-text">{text_of(about)}</span></p>')
     rows = [("Where", place(f["where"]), " class=mono"), ("Evidence", f["evidence"], ""), ("Then", f["consequence"], "")]
     told = "".join(f"<dt>{name}</dt><dd{kind}>{text_of(words)}</dd>" for name, words, kind in rows if words)
-    told += f"<dt>Fix</dt><dd>{_fix(f)}</dd>" if fix_text(f["fix"]) else ""
+    told += f"<dt>Fix</dt><dd>{_fix(f)}</dd>" if pasted(f["fix"]) else ""
     return (f'<article id="finding-{number}" class="finding f-{f["severity"]}" data-code={attribute(f["code"])} data-severity="{f["severity"]}" '
             f'data-reader={attribute(reader(f))} aria-labelledby="finding-{number}-h">{head}<h3 id="finding-{number}-h">{text_of(f["title"])}</h3>'
             f'<dl class="told">{told}</dl></article>')
@@ -86,5 +76,5 @@ def _fix(f: dict[str, Any]) -> str:
     fix = f["fix"]
     if fix["value"] is None and f["severity"] == "note":
         return text_of(fix["text"])
-    block = copied(fix_text(fix), f"the fix of {f['code']}", prose=fix["value"] is None)
+    block = copied(pasted(fix), f"the fix of {f['code']}", prose=fix["value"] is None)
     return block if fix["value"] is None else f"<p>{text_of(fix['text'])}</p>{block}"

@@ -19,7 +19,7 @@ button{cursor:pointer}:focus-visible{outline:3px solid var(--accent);outline-off
 pre{background:var(--panel);border:1px solid var(--line);border-radius:8px;padding:12px;overflow-x:auto}table{border-collapse:collapse}
 th,td{border-bottom:1px solid var(--line);padding:4px 10px;text-align:left;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 .wide{overflow-x:auto}.quiet-text{color:var(--quiet)}svg{max-width:100%;height:auto}.skip{position:absolute;left:-9999px}.skip:focus{left:20px;top:8px;background:var(--paper);padding:6px}
-.chip{display:inline-block;border:1px solid;border-radius:5px;padding:0 7px;font-size:12.5px}
+.chip{display:inline-block;border-width:1px;border-style:solid;border-radius:5px;padding:0 7px;font-size:12.5px}
 .hidden-text{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 footer{max-width:1180px;margin:48px auto 24px;padding:0 20px;color:var(--quiet);font-size:13px}
 @media print{.no-print{display:none!important}body{font-size:11px}h2{break-after:avoid}svg,table,.card{break-inside:avoid}pre{white-space:pre-wrap}}"""
