@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-
 from quantize import original
+from safetensors.torch import load_file
 
 
 def e4m3_values():

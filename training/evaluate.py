@@ -10,10 +10,9 @@ import tempfile
 from pathlib import Path
 
 import torch
+from quantize import original
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, logging
-
-from quantize import original
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()

@@ -7,9 +7,8 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer
-
 from evaluate import compare, dequantize, load_model
+from transformers import AutoTokenizer
 
 
 def changed(weights, part, change):

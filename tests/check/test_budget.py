@@ -117,3 +117,10 @@ def test_neuron_takes_degrees_and_context_from_its_own_file(tmp_path: Path) -> N
     (finding,) = findings(case(folder, "neuron", device_memory=1_000_000), select=["WB801"])
     assert "TP 4, expert TP 1, EP 4" in finding.title
     assert "8 x 1,024 tokens" in finding.evidence
+
+
+def test_a_family_whose_every_layer_slides(tmp_path: Path) -> None:
+    """Mistral's window stands alone in its config; Llama's file reads none."""
+    for model_type, kept in (("mistral", 10), ("llama", 0)):
+        asked = case(build(tmp_path / model_type, *llama(layers=2, heads=4, kv_heads=4, sliding_window=10, model_type=model_type)))
+        assert list(budget.windows(asked)) == [kept, kept]

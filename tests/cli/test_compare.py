@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.engine import faults
-from weighbridge.report import compare_svg, compare_text
+from weighbridge.report.compare import svg as compare_svg
+from weighbridge.report.compare import text as compare_text
 
 KEYS = {"schema", "version", "a", "b", "kl", "kl_stderr", "top1_agreement", "nats_difference", "first_different_token", "layers", "first_bad_layer",
         "tolerance", "says", "prompts", "positions", "missing", "ok"}

@@ -20,10 +20,9 @@ from weighbridge.api import Model
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.convert.run import convert
 from weighbridge.drawing.document import document
-from weighbridge.drawing.encodings import kind_of
 from weighbridge.inspection import inspect
-from weighbridge.report import draw_text, palette
-from weighbridge.report.draw_markdown import markdown
+from weighbridge.report.draw import text as draw_text
+from weighbridge.report.draw.markdown import markdown
 from weighbridge.testing.replica import write_replica
 from weighbridge.testing.tiny import EVEN, write_tiny
 
@@ -232,10 +231,3 @@ def test_the_same_whatever_the_hash_seed(tmp_path: Path) -> None:
     outs = {subprocess.run([sys.executable, "-c", code, str(folder)], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
             for seed in ("0", "1", "2")}
     assert len(outs) == 1 and len(outs.pop()) > 1000
-
-
-@pytest.mark.parametrize("dtype", ["F8_E4M3", "F8_E5M2", "F4", "F6_E2M3", "U8", "I8", "I32", "BF16", "F16", "F32", "F64", "BOOL", "U16"])
-def test_kinds_are_those_of_the_palette(dtype: str) -> None:
-    for quantized in (False, True):
-        assert kind_of(dtype, quantized) == palette.kind_of(dtype, quantized)
-    assert kind_of("I8", True, 2) == "fp4" and kind_of("I32", True, 8) == "int4" and kind_of("I32", True, 4) == "int8"

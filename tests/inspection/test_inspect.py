@@ -13,7 +13,7 @@ from weighbridge.inspection import inspect, tensor_list
 from weighbridge.layouts import layout
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
-from weighbridge.report import inspect_text
+from weighbridge.report.inspect import text as inspect_text
 from weighbridge.testing import shapes
 from weighbridge.testing.replica import write_replica
 

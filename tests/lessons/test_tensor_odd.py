@@ -24,7 +24,7 @@ from weighbridge.errors import Usage, WeighbridgeError
 from weighbridge.lessons import tensor_read
 from weighbridge.lessons.tensor import document
 from weighbridge.lessons.tensor_source import locate
-from weighbridge.report import explain_tensor
+from weighbridge.report.explain import tensor_text as explain_tensor
 from weighbridge.testing.tiny import EVEN, write_tiny
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import xml.etree.ElementTree as ElementTree
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -42,14 +42,6 @@ def test_inks_can_be_read(ink: str, ground: str, theme: int) -> None:
 def test_heat_goes_from_dark_to_bright() -> None:
     lightness = [luminance(palette.heat(i / 20)) for i in range(21)]
     assert lightness == sorted(lightness)
-
-
-@pytest.mark.parametrize(("dtype", "quantized", "kind"), [
-    ("F8_E4M3", None, "fp8"), ("F8_E5M2", True, "fp8"), ("U8", True, "fp4"), ("I8", True, "int8"), ("I32", True, "int4"), ("BF16", False, "bf16"),
-    ("F16", None, "f16"), ("F32", None, "f32"), ("I64", False, "plain"), ("F4", True, "fp4"), ("ODD", True, "coded"),
-])
-def test_kind_of(dtype: str, quantized: bool | None, kind: str) -> None:
-    assert palette.kind_of(dtype, quantized) == kind
 
 
 @given(st.text(), st.text())

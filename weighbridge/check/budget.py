@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from weighbridge.check import cuts
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.nxd_settings import nxd
 from weighbridge.check.settings import Settings, Target
+from weighbridge.errors import WeighbridgeError
+from weighbridge.models.architecture import architecture
 from weighbridge.runtimes import neuron as reader
 
 LARGEST = cuts.LARGEST
@@ -121,11 +123,23 @@ def _own(case: Case, key: str) -> int:
 
 def windows(case: Case) -> Iterator[int]:
     """For each layer the tokens that it keeps: 0 for all. Linear attention keeps a state of fixed size, which is not counted."""
+    if (known := _of_architecture(case)) is not None:
+        yield from known
+        return
     window = case.text_config.get("sliding_window")
     window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else 0
     for kind in _kinds(case):
         if kind != "linear_attention":
             yield window if kind in ("sliding_attention", "chunked_attention") else 0
+
+
+@per_case
+def _of_architecture(case: Case) -> tuple[int, ...] | None:
+    """What the family's own file reads, where the family runs: Mistral's window holds in every layer, Qwen's only where it is switched on."""
+    try:
+        return architecture(case.config).window or None
+    except WeighbridgeError:
+        return None
 
 
 def _kinds(case: Case) -> list[str]:

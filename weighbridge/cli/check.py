@@ -128,7 +128,9 @@ def _case(src: str, runtime: str | None, command: str | None, config: str | None
 
 def _emit(document: dict[str, Any], format: str, output: Path | None) -> None:
     from weighbridge.check.rule import rules
-    from weighbridge.report import check_machine, check_text, sink
+    from weighbridge.report import sink
+    from weighbridge.report.check import machine as check_machine
+    from weighbridge.report.check import text as check_text
 
     if format == "sarif":
         pages = {code: (loaded.rule.name, loaded.page) for code, loaded in rules().items()}

@@ -85,7 +85,9 @@ def compare(
         Write the report to this file; a name that ends in .svg takes the picture, and the report goes to stdout.
     """
     from weighbridge.engine import compare as engine
-    from weighbridge.report import compare_svg, compare_text, sink
+    from weighbridge.report import sink
+    from weighbridge.report.compare import svg as compare_svg
+    from weighbridge.report.compare import text as compare_text
     from weighbridge.report.progress import Progress
 
     _require(max_tokens, tolerance)

@@ -121,7 +121,8 @@ def _stated(stated: dict, src: str | None, dst: Path | None) -> tuple[str, Path 
 
 def _dry(made, format: str, output: Path | None) -> int:
     from weighbridge.convert.cost import dry_run
-    from weighbridge.report import convert_text, sink
+    from weighbridge.report import sink
+    from weighbridge.report.convert import text as convert_text
 
     document = {"schema": "weighbridge.convert/1", **dry_run(made)}
     sink.emit(document, lambda: convert_text.plan_text(document), lambda: convert_text.plan_text(document, markdown=True), format, output)
@@ -130,7 +131,8 @@ def _dry(made, format: str, output: Path | None) -> int:
 
 def _run(made, dst: Path, fsync: bool, format: str, output: Path | None) -> int:
     from weighbridge.convert.run import convert as run
-    from weighbridge.report import convert_text, sink
+    from weighbridge.report import sink
+    from weighbridge.report.convert import text as convert_text
     from weighbridge.report.progress import Progress
 
     progress = Progress("convert")

@@ -124,13 +124,14 @@ def _plan(checkpoint: Any, to: str, given: dict[str, Any]) -> Plan:
 def _emit(document: dict[str, Any], format: str | None, output: Path | None) -> None:
     import sys
 
-    from weighbridge.report import draw_text, sink
+    from weighbridge.report import sink
+    from weighbridge.report.draw import text as draw_text
 
     form = sink.form(format, output)
     if form == "svg":
         sink.save_or_put(_svg(document), output)
     elif form == "html":
-        from weighbridge.report.draw_html import html
+        from weighbridge.report.draw.html import html
 
         sink.save_or_put(html(document), output)
     else:
@@ -140,15 +141,15 @@ def _emit(document: dict[str, Any], format: str | None, output: Path | None) -> 
 
 def _svg(document: dict[str, Any]) -> str:
     if document["flow"] is not None:
-        from weighbridge.report.flow_svg import svg as flow
+        from weighbridge.report.draw.flow_svg import svg as flow
 
         return flow(document)
-    from weighbridge.report.draw_svg import svg
+    from weighbridge.report.draw.svg import svg
 
     return svg(document)
 
 
 def _markdown(document: dict[str, Any]) -> str:
-    from weighbridge.report.draw_markdown import markdown
+    from weighbridge.report.draw.markdown import markdown
 
     return markdown(document)

@@ -59,7 +59,9 @@ def explain(
 def _word(what: str, form: str, output: Path | None) -> None:
     """One word: its page in the wanted form."""
     from weighbridge.lessons import pages
-    from weighbridge.report import explain_html, explain_svg, explain_text
+    from weighbridge.report.explain import html as explain_html
+    from weighbridge.report.explain import svg as explain_svg
+    from weighbridge.report.explain import text as explain_text
     from weighbridge.report.sink import emit, save_or_put
 
     pages.refuse_checkpoint(what)
@@ -75,7 +77,7 @@ def _tensor(src: str, name: str, form: str, output: Path | None, to: str, at: st
     from weighbridge.checkpoint.source import open_checkpoint
     from weighbridge.cli import common
     from weighbridge.lessons import tensor
-    from weighbridge.report import explain_tensor
+    from weighbridge.report.explain import tensor_text as explain_tensor
     from weighbridge.report.sink import emit, save_or_put
 
     document: dict[str, Any] = tensor.document(open_checkpoint(src), name, to=to, block=common.block(block), at=position(at))

@@ -33,7 +33,7 @@ def inspect(
     from weighbridge.collector import paused
     from weighbridge.inspection import inspect as weigh
     from weighbridge.inspection import tensor_list
-    from weighbridge.report import inspect_text
+    from weighbridge.report.inspect import text as inspect_text
     from weighbridge.report.sink import emit
 
     with paused():

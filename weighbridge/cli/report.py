@@ -153,7 +153,7 @@ def _write(document: dict[str, Any], form: str, output: Path | None) -> None:
         body = sink.to_json(document)
         output = None if output == STDOUT else output
     else:
-        from weighbridge.report.report_html import html
+        from weighbridge.report.page.html import html
 
         body = html(document)
         output = None if output == STDOUT else output or Path("report.html")

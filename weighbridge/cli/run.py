@@ -76,7 +76,8 @@ def run(
     output
         Write the document into this file instead of stdout.
     """
-    from weighbridge.report import run_text, sink
+    from weighbridge.report import sink
+    from weighbridge.report.run import text as run_text
 
     _agree(prompt, chat, score, capture, format, output)
     text = "" if score is not None else _prompt(prompt, chat)
@@ -163,7 +164,8 @@ def _say(model: Model, ids: list[int], max_tokens: int, settings: Any, show: boo
 def _converse(model: Model, max_tokens: int, settings: Any) -> None:
     """Question and answer until the end of the input; the history is kept."""
     from weighbridge.engine.chat import Chat
-    from weighbridge.report import run_text, sink
+    from weighbridge.report import sink
+    from weighbridge.report.run import text as run_text
 
     if sys.stdin is None:
         raise Usage("there is no stdin to read questions from", "--chat", "give the question with -p")
@@ -190,8 +192,8 @@ def _capture(model: Model, ids: list[int], folder: Path, numerics: str) -> None:
 
 def _score(model: Model, path: Path) -> dict[str, Any]:
     from weighbridge.engine.score import score
-    from weighbridge.report import run_text
     from weighbridge.report.progress import Progress
+    from weighbridge.report.run import text as run_text
 
     if not path.is_file() or path.stat().st_size > TEXT_LIMIT:
         raise Usage(f"no text file of at most {TEXT_LIMIT:,} bytes", str(path), "give a file with text to --score")

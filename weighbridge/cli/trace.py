@@ -59,7 +59,8 @@ def trace(
     """
     from weighbridge.api import Model, plan_for
     from weighbridge.convert.trace import trace as run
-    from weighbridge.report import sink, trace_text
+    from weighbridge.report import sink
+    from weighbridge.report.trace import text as trace_text
 
     given = common.options(attention=attention, scale_rule=scale_rule, tp=tp, moe_tp=moe_tp, moe_ep=moe_ep, shards=shards,
                            allow=common.allowed(allow), block=common.block(block))

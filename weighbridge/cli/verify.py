@@ -37,8 +37,9 @@ def verify(
         Write the report to this file.
     """
     from weighbridge.api import Model
-    from weighbridge.report import sink, verify_text
+    from weighbridge.report import sink
     from weighbridge.report.progress import Progress
+    from weighbridge.report.verify import text as verify_text
     from weighbridge.verify.run import verify as run
 
     progress = Progress("verify")

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from weighbridge.convert.apply import Loss
-from weighbridge.errors import Problem, Refused, WeighbridgeError
+from weighbridge.errors import WeighbridgeError
 
 MANIFEST = "weighbridge.json"
 WORK = ".weighbridge"  # present while a folder is not complete

@@ -19,8 +19,8 @@ from weighbridge.convert.output import Output, io_error
 from weighbridge.convert.shape import FileShape, SlabPlan, file_shape, slabs
 from weighbridge.convert.sidecars import manifest, measured, write_sidecars
 from weighbridge.encoding.qtensor import CONTAINER
-from weighbridge.layouts import neuron
 from weighbridge.errors import Usage
+from weighbridge.layouts import neuron
 from weighbridge.plan.plan import Plan
 from weighbridge.plan.reader import Reader, require_scales
 from weighbridge.runtimes import neuron as reader_of

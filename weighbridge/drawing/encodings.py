@@ -7,21 +7,9 @@ from typing import Any
 
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.drawing.collect import Leaf
+from weighbridge.encoding.kinds import kind_of
 
 CODE_WORDS = {"fp4": "FP4", "int4": "4-bit", "int8": "8-bit"}
-
-
-def kind_of(dtype: str, quantized: bool, codes: int = 1) -> str:
-    """The kind that pictures colour by (the words of `report.palette.KINDS`). `codes` is how many values one stored element holds."""
-    if dtype.startswith("F8"):
-        return "fp8"
-    if dtype.startswith(("F4", "F6")):
-        return "fp4"
-    if quantized and dtype in ("U8", "I8", "I32", "I64", "U32", "I16"):
-        if dtype == "U8" or (dtype == "I8" and codes == 2):
-            return "fp4"
-        return "int8" if dtype == "I8" or (dtype in ("I32", "U32") and codes == 4) else "int4"
-    return {"BF16": "bf16", "F16": "f16", "F32": "f32", "F64": "f32"}.get(dtype, "coded" if quantized else "plain")
 
 
 def codes_each(leaf: Leaf) -> int:

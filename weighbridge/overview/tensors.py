@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.check.case import Case
-from weighbridge.drawing.encodings import codes_each, kind_of
+from weighbridge.drawing.encodings import codes_each
+from weighbridge.encoding.kinds import kind_of
 from weighbridge.overview.groups import Box, Kindred, Member, Numbers, boxes, inside
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ tests/report/test_palette.py holds the contrast of text (4.5) and of shapes agai
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -18,7 +19,7 @@ class Shade(NamedTuple):
     text: str
 
 
-# kind -> (light, dark). The words are those of legends.
+# kind (encoding.kinds) -> (word of legends, light, dark).
 KINDS: dict[str, tuple[str, Shade, Shade]] = {
     "fp8": ("FP8", Shade("#2b62b3", "#1f4a8a", "#ffffff"), Shade("#3a74c8", "#7fb0f0", "#ffffff")),
     "fp4": ("FP4", Shade("#7a3fa6", "#5c2e80", "#ffffff"), Shade("#8f57bd", "#c79aec", "#ffffff")),
@@ -48,21 +49,10 @@ INKS: dict[str, tuple[str, str]] = {
 _HEAT = ((0.0, (46, 24, 84)), (0.25, (38, 84, 140)), (0.5, (33, 140, 134)), (0.75, (122, 190, 84)), (1.0, (250, 226, 70)))
 
 
-def kind_of(dtype: str, quantized: bool | None = None) -> str:
-    """The kind of an encoding by its dtype as safetensors spells it. `quantized` says that a scale goes with it (None: by the dtype)."""
-    if dtype.startswith("F8"):
-        return "fp8"
-    if dtype.startswith(("F4", "F6")):
-        return "fp4"
-    if dtype in ("U8", "I8", "I32", "I64", "U32", "I16") and quantized:
-        return {"U8": "fp4", "I8": "int8"}.get(dtype, "int4")
-    return {"BF16": "bf16", "F16": "f16", "F32": "f32", "F64": "f32"}.get(dtype, "coded" if quantized else "plain")
-
-
 def heat(share: float) -> str:
     """A colour for `share` in 0..1, from dark to bright; the order of lightness is the order of values."""
     share = min(max(share, 0.0), 1.0)
-    for (low, a), (high, b) in zip(_HEAT, _HEAT[1:], strict=False):
+    for (low, a), (high, b) in pairwise(_HEAT):
         if share <= high:
             part = (share - low) / (high - low)
             return "#" + "".join(f"{round(x + (y - x) * part):02x}" for x, y in zip(a, b, strict=True))

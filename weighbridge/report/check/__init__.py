@@ -1,0 +1,1 @@
+"""`check`: text, and forms for machines."""

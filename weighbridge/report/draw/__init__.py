@@ -1,0 +1,1 @@
+"""`draw`: text, Markdown, pictures and page."""

@@ -1,0 +1,1 @@
+"""`explain`: text, pictures and page of rules, formats, terms and tensors."""

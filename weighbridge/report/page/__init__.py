@@ -1,0 +1,1 @@
+"""`report`: the page, section by section, and its scripts."""

@@ -1,0 +1,1 @@
+"""`run`: text and documents."""
