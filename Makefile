@@ -12,7 +12,7 @@ BENCH_ARGS ?=
 .PHONY: help install demo test test-oracles test-browser bench docs clean
 
 help:
-	@echo 'make demo           install, then walk through every verb on the demo checkpoint'
+	@echo 'make demo           install, then walk through every verb on the demo checkpoint; pictures and a page stay in out/demo'
 	@echo 'make test           install, then run the tests (no torch)'
 	@echo 'make test-oracles   run the tests against torch, transformers and compressed-tensors'
 	@echo 'make test-browser   open the pages in a headless Chromium; screenshots go to $(PAGES)/screenshots'
@@ -50,7 +50,8 @@ $(VENV)/.stamp-docs: $(VENV)/.stamp
 install: $(VENV)/.stamp
 
 demo: $(VENV)/.stamp
-	@$(VENV)/bin/weighbridge demo
+	@rm -rf out/demo
+	@$(VENV)/bin/weighbridge demo --keep out/demo
 
 test: $(VENV)/.stamp-test
 	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
@@ -65,6 +66,7 @@ test-browser: $(VENV)/.stamp-test $(BROWSER)/node_modules/.stamp
 
 bench: $(VENV)/.stamp-test
 	@$(VENV)/bin/python -m benchmarks.bench_inspect $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.bench_report $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_convert $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_kernels
 	@$(VENV)/bin/python -m benchmarks.bench_errors

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from weighbridge.cli import common
+
 if TYPE_CHECKING:
     from weighbridge.check.case import Case
     from weighbridge.check.finding import Finding
@@ -93,8 +95,8 @@ def check(
         "kv_cache_dtype": kv_cache_dtype or "", "expert_parallel": enable_expert_parallel,
     }
     with paused():
-        case = _case(src, runtime, command, config, device_memory, given, scales)
-        found = run.findings(case, _words(select), _words(ignore))
+        case = common.case(src, runtime, command, config, device_memory, given, scales)
+        found = run.findings(case, common.words(select), common.words(ignore))
         document = run.document(case, found)
     _emit(document, format, output)
     if not case.targets and any(given.values()):
@@ -105,25 +107,6 @@ def check(
         _mend(case, found, fix)
     levels = ("error", "warning", "note")
     return int(any(document["summary"][level] for level in levels[: levels.index(fail_on) + 1]))
-
-
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
-
-
-def _case(src: str, runtime: str | None, command: str | None, config: str | None, memory: str | None, given: dict[str, Any], scales: str) -> Case:
-    """The case that the command line asks for. A flag wins over --config, and this over the command after --."""
-    from weighbridge.check.case import Case
-    from weighbridge.check.request import request
-    from weighbridge.checkpoint.checkpoint import Checkpoint
-    from weighbridge.checkpoint.source import open_store
-    from weighbridge.checkpoint.store import OverlayStore
-
-    store = open_store(src)
-    asked = request(_words(runtime), command, _words(config), memory, given, store.files())
-    if asked.files:
-        store = OverlayStore(store, asked.files)
-    return Case(Checkpoint(store, lenient=True), asked.targets, asked.settings, scales)
 
 
 def _emit(document: dict[str, Any], format: str, output: Path | None) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import Usage
+
+if TYPE_CHECKING:
+    from weighbridge.check.case import Case
 
 
 def block(text: str | None) -> tuple[int, int] | None:
@@ -47,3 +50,23 @@ def memory_limit(text: str | None) -> int | None:
     from weighbridge.check.configfile import parse_size
 
     return parse_size(text, flag)
+
+
+def words(text: str | None) -> list[str]:
+    """`a, b` as ["a", "b"]."""
+    return [word.strip() for word in (text or "").split(",") if word.strip()]
+
+
+def case(src: str, runtime: str | None, command: str | None, config: str | None, memory: str | None, flags: dict[str, Any], scales: str) -> Case:
+    """The case that a command line of `check` or `report` asks for. A flag wins over --config, and this over the command after --."""
+    from weighbridge.check.case import Case
+    from weighbridge.check.request import request
+    from weighbridge.checkpoint.checkpoint import Checkpoint
+    from weighbridge.checkpoint.source import open_store
+    from weighbridge.checkpoint.store import OverlayStore
+
+    store = open_store(src)
+    asked = request(words(runtime), command, words(config), memory, flags, store.files())
+    if asked.files:
+        store = OverlayStore(store, asked.files)
+    return Case(Checkpoint(store, lenient=True), asked.targets, asked.settings, scales)

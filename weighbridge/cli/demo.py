@@ -14,7 +14,7 @@ CHECKPOINT = Path(weighbridge.__file__).parent / "demo" / "checkpoint"
 SOURCE = "DEMO"  # a link to the checkpoint in the package
 TENSOR = "layers.0.self_attn.q_proj"
 PROMPT = "And it came to pass"
-EXPERT = "layers.0.block_sparse_moe.experts.0.w1"
+EXPERT = "layers.1.block_sparse_moe.experts.0.w1"
 
 
 def demo(*, keep: Path | None = None) -> int:
@@ -28,8 +28,13 @@ def demo(*, keep: Path | None = None) -> int:
         Write the converted checkpoints, the pictures and the page into this folder and leave them there.
     """
     if keep is not None:
+        from weighbridge.report.sink import talk
+
         keep.mkdir(parents=True, exist_ok=True)
-        return _inside(keep)
+        code = _inside(keep)
+        if code == 0:
+            talk(f"kept in {keep}: the checkpoints, the pictures demo.svg, demo-to-neuron.svg and block.svg, and the page report.html")
+        return code
     with tempfile.TemporaryDirectory(prefix="weighbridge-demo-") as folder:
         return _inside(Path(folder))
 
@@ -46,27 +51,27 @@ def _inside(folder: Path) -> int:
         os.chdir(before)
 
 
-def _walk() -> int:
-    """Each step is a command line that a user can type; the first that fails ends the walk."""
-    src = SOURCE
-    steps: list[tuple[str, list[str], int]] = [
+def steps(src: str = SOURCE) -> list[tuple[str, list[str], int]]:
+    """(what it asks, the command line that a user can type, its exit code). The pictures are those of the README and of docs/fp8."""
+    walk = [
         ("What is in it?", ["inspect", src], 0),
         ("How is it built, and what is quantized in it?", ["draw", src], 0),
-        ("The same as a picture.", ["draw", src, "-o", "architecture.svg"], 0),
+        ("The same as a picture.", ["draw", src, "-o", "demo.svg"], 0),
         ("Would AWS Neuron's loader take it as it is? (exit 1: no)", ["check", src, "--runtime", "neuron", "--select", "WB3,WB7"], 1),
         ("Would vLLM, cut eight ways? Its refusal, before the load.", ["check", src, "--runtime", "vllm", "--tp", "8", "--select", "WB5"], 1),
         ("What would the conversion for AWS Neuron cost?", ["convert", src, "--to", "neuron", "--dry-run"], 0),
-        ("The whole conversion in one picture.", ["draw", src, "--to", "neuron", "-o", "conversion.svg"], 0),
         ("Convert, in the form that has been reported to run on a device.", ["convert", src, "neuron", "--to", "neuron"], 0),
         ("Would the loader take that?", ["check", "neuron", "--runtime", "neuron", "--select", "WB3,WB7", "--fail-on", "warning"], 0),
         ("The same weights? Attention was requantized, experts were not.", ["verify", src, "neuron"], 0),
-        ("Convert without requantizing anything.", ["convert", src, "neuron-exact", "--to", "neuron", "--attention", "exact"], 0),
+        ("The other way to convert, without requantizing anything, in one picture.",
+         ["draw", src, "--to", "neuron", "--attention", "exact", "-o", "demo-to-neuron.svg"], 0),
+        ("Convert so.", ["convert", src, "neuron-exact", "--to", "neuron", "--attention", "exact"], 0),
         ("The same weights?", ["verify", src, "neuron-exact"], 0),
         ("To BF16 under the published names, and the proof.", ["convert", src, "bf16", "--to", "hf-bf16"], 0),
         ("The same weights?", ["verify", src, "bf16"], 0),
         ("The way of one tensor.", ["trace", src, TENSOR, "--to", "neuron"], 0),
         ("One block of it worked by hand, from its bytes, and as a picture.", ["explain", src, EXPERT], 0),
-        ("", ["explain", src, EXPERT, "-o", "tensor.svg"], 0),
+        ("", ["explain", src, EXPERT, "-o", "block.svg"], 0),
         ("One expert block, halved: equal values.", ["trace", src, EXPERT, "--to", "neuron"], 0),
         ("The same block under the published scripts' 448/240: rounded again.",
          ["trace", src, EXPERT, "--to", "neuron", "--scale-rule", "legacy-448-240"], 0),
@@ -77,18 +82,23 @@ def _walk() -> int:
         ("", ["verify", src, "reciprocal"], 3),
     ]
     if find_spec("tokenizers") is not None:
-        steps += [
+        walk += [
             ("Does it talk? From the FP8 bytes.", ["run", src, "-p", PROMPT, "--max-tokens", "40", "--temperature", "0"], 0),
             ("The same words from the exact conversion.", ["run", "neuron-exact", "-p", PROMPT, "--max-tokens", "40", "--temperature", "0"], 0),
             ("Where do two runs part? Not here: the exact conversion.", ["compare", src, "neuron-exact", "--prompt", PROMPT], 0),
             ("And with the reciprocal (exit 3).", ["compare", src, "reciprocal", "--prompt", PROMPT], 3),
         ]
-    steps.append(("All that is known of it in one page: open it in a browser.",
+    walk.append(("All that is known of it in one page: open it in a browser.",
                   ["report", src, "--runtime", "vllm,neuron", "--against", "neuron-exact", "-o", "report.html"], 0))
+    return walk
+
+
+def _walk() -> int:
+    """The first step that fails ends the walk."""
     from weighbridge.cli import main
     from weighbridge.report import sink
 
-    for says, command, expected in steps:
+    for says, command, expected in steps():
         shown = shlex.join(command)
         sink.put(f"\n{says}\n$ weighbridge {shown}\n\n" if says else f"\n$ weighbridge {shown}\n\n")
         code = main(command)

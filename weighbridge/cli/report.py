@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from weighbridge.cli import common
+
 if TYPE_CHECKING:
     from weighbridge.check.case import Case
     from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -93,7 +95,7 @@ def report(
     }
     texts = {"runtime": runtime, "command": command, "config": config, "device-memory": device_memory}
     with paused():
-        case, other = _case(src, texts, flags, scales), _other(against)
+        case, other = common.case(src, runtime, command, config, device_memory, flags, scales), _other(against)
     document = _gathered(gather, case, to or "", other, _words(texts, flags, scales))
     form = format or ("json" if output is not None and output.suffix.lower() == ".json" else "html")
     _write(document, form, output)
@@ -101,29 +103,10 @@ def report(
     return OUT_OF_BOUND if against is not None and not (verified and verified["ok"]) else 0
 
 
-def _case(src: str, texts: dict[str, str | None], flags: dict[str, Any], scales: str) -> Case:
-    """As `check` makes it: a flag wins over --config, and this over the command after --."""
-    from weighbridge.check.case import Case
-    from weighbridge.check.request import request
-    from weighbridge.checkpoint.checkpoint import Checkpoint
-    from weighbridge.checkpoint.source import open_store
-    from weighbridge.checkpoint.store import OverlayStore
-
-    store = open_store(src)
-    asked = request(_listed(texts["runtime"]), texts["command"], _listed(texts["config"]), texts["device-memory"], flags, store.files())
-    if asked.files:
-        store = OverlayStore(store, asked.files)
-    return Case(Checkpoint(store, lenient=True), asked.targets, asked.settings, scales)
-
-
 def _other(against: str | None) -> Checkpoint | None:
     from weighbridge.checkpoint.source import open_checkpoint
 
     return open_checkpoint(against, lenient=True) if against is not None else None
-
-
-def _listed(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
 def _words(texts: dict[str, str | None], flags: dict[str, Any], scales: str) -> list[str]:
