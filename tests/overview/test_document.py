@@ -145,6 +145,17 @@ def test_commands_print_the_same(tiny: Path) -> None:
     told = document(case)["commands"]
     assert told["check"].endswith("--runtime vllm@0.11 --tp 8 --device-memory 1000000000 --enable-expert-parallel")
     assert told["trace"].endswith(" TENSOR --to neuron")
+    assert told["report"].startswith(f"weighbridge report {tiny} --runtime vllm@0.11 --tp 8 ") and told["report"].endswith(" --to neuron")
+
+
+@pytest.mark.parametrize(("runtime", "said", "start"), [
+    ("vllm", {"tp": 8}, [8, 1]), ("vllm", {"tp": 8, "expert_parallel": True}, [8, 8]), ("sglang", {"tp": 4, "ep": 2}, [4, 2]), ("vllm", {}, None),
+    ("neuron", {"tp": 6, "moe_tp": 2, "moe_ep": 3}, [6, 3]),
+])
+def test_the_memory_opens_at_the_cut_of_the_command_line(tiny: Path, runtime: str, said: dict, start: list[int] | None) -> None:
+    told = document(case_of(tiny, runtime, **said))["memory"]
+    assert told["start"] == start
+    assert start is None or any(row[:2] == start for row in told["table"][runtime]["rows"])
 
 
 def test_the_python_face(tiny: Path) -> None:

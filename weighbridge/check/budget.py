@@ -123,33 +123,34 @@ def _own(case: Case, key: str) -> int:
 
 def windows(case: Case) -> Iterator[int]:
     """For each layer the tokens that it keeps: 0 for all. Linear attention keeps a state of fixed size, which is not counted."""
-    if (known := _of_architecture(case)) is not None:
-        yield from known
-        return
     window = case.text_config.get("sliding_window")
     window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else 0
-    for kind in _kinds(case):
+    kinds = _kinds(case)
+    if kinds is None:
+        yield from _of_family(case) or (0,) * min(case.sizes.layers, 4096)
+        return
+    for kind in kinds:
         if kind != "linear_attention":
             yield window if kind in ("sliding_attention", "chunked_attention") else 0
 
 
-@per_case
-def _of_architecture(case: Case) -> tuple[int, ...] | None:
-    """What the family's own file reads, where the family runs: Mistral's window holds in every layer, Qwen's only where it is switched on."""
-    try:
-        return architecture(case.config).window or None
-    except WeighbridgeError:
-        return None
-
-
-def _kinds(case: Case) -> list[str]:
+def _kinds(case: Case) -> list[str] | None:
     """What each layer attends to, in the three spellings of configs: `layer_types`; MiMo's 1 for a window; MiniMax's 0 for linear attention."""
     layers = min(case.sizes.layers, 4096)
     for key, words in (("layer_types", {}), ("hybrid_layer_pattern", {1: "sliding_attention"}), ("attn_type_list", {0: "linear_attention"})):
         given = case.text_config.get(key)
         if isinstance(given, list) and len(given) == layers:
             return [words.get(v, "full_attention") if isinstance(v, int) else v if isinstance(v, str) else "full_attention" for v in given]
-    return ["full_attention"] * layers
+    return None
+
+
+@per_case
+def _of_family(case: Case) -> tuple[int, ...]:
+    """What the family's own file reads where the config has no list: Mistral's window holds in every layer, Qwen's only where it is switched on."""
+    try:
+        return architecture(case.config).window
+    except WeighbridgeError:
+        return ()
 
 
 def fitting(case: Case, settings: Settings, target: Target, memory: int) -> list[tuple[int, int]]:

@@ -19,6 +19,7 @@ def commands(case: Case, layout: str, against: str, words: Sequence[str] | None 
         "inspect": ["inspect", source],
         "check": ["check", source, *asked],
         "draw": ["draw", source],
+        "report": ["report", source, *asked, *(["--against", against] if against else []), *(["--to", layout] if layout else [])],
     }
     if layout:
         told["trace"] = ["trace", source, TENSOR, "--to", layout]

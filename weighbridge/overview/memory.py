@@ -37,9 +37,10 @@ def memory(case: Case) -> dict[str, Any]:
         cached: Cached = {}
         table[target.runtime] = {"rows": [_row(probe, target, settings, tp, ep, messages, cached) for tp in stops for ep, settings in _cuts(case, target, tp)]}
     asked = effective(case, targets[0]) if targets else case.settings
+    start = budget.of_settings(asked, targets[0]) if targets and asked.tp else None
     return {"runtimes": [t.runtime for t in targets], "devices": [{"name": name, "bytes": size * 10**9} for name, size in DEVICES],
             "device_memory": case.settings.device_memory, "experts": case.sizes.experts, "table": table,
-            "messages": [message for _, message in messages.values()], "tp": stops, "pipeline": case.settings.pp or 1,
+            "messages": [message for _, message in messages.values()], "tp": stops, "start": [start.tp, start.moe_ep] if start else None, "pipeline": case.settings.pp or 1,
             "context": asked.context or case.sizes.context, "batch": max(1, asked.batch)}
 
 

@@ -4,7 +4,7 @@
 Looks at the dtype of scales beside FP8 weights: U8 there holds exponents (E8M0, 2^(b-127)), F8_E8M0 says so itself, and NxD Inference wants F32.
 
 ## Why it matters
-A reader that copies U8 into a float parameter multiplies by 120 where 2^-7 is meant: about 450,000 times too much, without an error.
+A reader that copies U8 into a float parameter multiplies by 120 where 2^-7 is meant: 15,360 times too much, without an error (with other scales jundot/omlx#2159 met 450,000 times).
 
 ## Example
 MiniMax-M3-MXFP8 stores U8 under the name `weight_scale_inv`, with groups of 32.

@@ -1,7 +1,7 @@
 """WB801 memory: weights and key/value cache of one rank do not fit the device.
 
 ## What it does
-Adds up, from headers, what the fullest rank holds: attention cut by TP with key/value heads repeated, experts cut by both expert degrees, embedding
+Adds up, from headers, what the fullest rank holds: attention cut by TP with key/value heads repeated (and NxD's zero heads counted), experts cut by both expert degrees, embedding
 and head by TP, norms and router whole; and the key/value cache of `--batch` sequences of `--context` tokens (the model's own context and one
 sequence if not said). Compares it with `--device-memory`. Activations, graphs and the runtime come on top and are not counted.
 

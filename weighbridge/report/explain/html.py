@@ -12,7 +12,7 @@ from weighbridge.report.explain import format_svg, format_text, term_svg
 
 STYLE = """main{max-width:860px}.bar{max-width:860px}footer{max-width:860px}figure{margin:18px 0}
 figcaption{font-weight:650;margin:0 0 6px}.wide svg{min-width:640px;display:block}
-main p,main li{max-width:74ch}.lead{font-size:17px}table{font-size:14px}.formula{margin:8px 0 8px 22px}summary{cursor:pointer;margin:8px 0}
+main p,main li{max-width:74ch;overflow-wrap:anywhere}.lead{font-size:17px}table{font-size:14px}.formula{margin:8px 0 8px 22px}summary{cursor:pointer;margin:8px 0}
 ul{padding-left:22px}li{margin:4px 0}.codes td{padding:1px 10px}.words td:first-child{white-space:nowrap}
 th[scope=row]{font-weight:400;color:var(--quiet)}
 .see code{white-space:nowrap}"""

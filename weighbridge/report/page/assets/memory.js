@@ -23,9 +23,10 @@ function wakeMemory(memory, shown) {
   const reader = (keep) => {
     state.rows = rows[byId("runtime").value];
     state.tps = tpStops(state.rows);
+    if (keep) return cut(state.tps[stopAt(state.tps, state.tp)], state.ep);
     const first = firstCut(state.rows, memory.messages, load());
-    if (keep) cut(state.tps[stopAt(state.tps, state.tp)], state.ep);
-    else cut(first.tp, first.ep);
+    const [tp, ep] = memory.start ?? [first.tp, first.ep]; // what the command line asks for, else what fits
+    return cut(state.tps[stopAt(state.tps, tp)], ep);
   };
 
   byId("tp").addEventListener("input", () => cut(state.tps[Number(byId("tp").value)], state.ep));
