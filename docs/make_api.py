@@ -37,7 +37,7 @@ def page() -> str:
     from weighbridge.errors import Problem, Usage
     from weighbridge.plan.plan import Plan
 
-    parts = [HEAD, "## Questions and answers\n", _function("wb.open", wb.open), _class("wb.Model", wb.Model, "weighbridge.Model"),
+    parts = [HEAD, "## Questions and answers\n", _function("wb.open", wb.open), _function("wb.explain", wb.explain), _class("wb.Model", wb.Model, "weighbridge.Model"),
              "## A conversion\n", _class("Plan", Plan, "weighbridge.plan.plan.Plan"), _class("Result", Result, "weighbridge.convert.run.Result"),
              "## A model that runs\n", _function("wb.load", wb.load), _class("Model", Talker, "weighbridge.engine.generate.Model"),
              _class("Piece", Piece, "weighbridge.engine.generate.Piece"), _class("Timing", Timing, "weighbridge.engine.generate.Timing"),

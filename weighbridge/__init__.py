@@ -10,16 +10,17 @@ __version__ = "0.1.0"
 _LAZY = {
     "open": ("weighbridge.api", "open"),
     "Model": ("weighbridge.api", "Model"),
+    "explain": ("weighbridge.api", "explain"),
     "load": ("weighbridge.api", "load"),
     "to_torch": ("weighbridge.api", "to_torch"),
     "WeighbridgeError": ("weighbridge.errors", "WeighbridgeError"),
     "Refused": ("weighbridge.errors", "Refused"),
 }
 
-__all__ = ["Model", "Refused", "WeighbridgeError", "__version__", "load", "open", "to_torch"]
+__all__ = ["Model", "Refused", "WeighbridgeError", "__version__", "explain", "load", "open", "to_torch"]
 
 if TYPE_CHECKING:
-    from weighbridge.api import Model, load, open, to_torch
+    from weighbridge.api import Model, explain, load, open, to_torch
     from weighbridge.errors import Refused, WeighbridgeError
 
 

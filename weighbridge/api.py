@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from weighbridge.errors import Usage
 from weighbridge.layouts.options import Options
 
 if TYPE_CHECKING:
+    from weighbridge.check.settings import Settings
     from weighbridge.convert.run import Progress, Result
     from weighbridge.engine.generate import Model as Talker
     from weighbridge.plan.bind import Source
@@ -47,23 +49,17 @@ class Model:
         """
         from weighbridge.check import run
         from weighbridge.check.case import Case
-        from weighbridge.check.settings import Settings
 
-        try:
-            asked = Settings(**settings)
-        except TypeError as error:
-            raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
-        case = Case(self.checkpoint, run.targets(runtimes), asked)
+        case = Case(self.checkpoint, run.targets(runtimes), _settings(settings))
         return run.document(case, run.findings(case))
 
-    def draw(self, *, runtime: str = "", to: str = "", **settings: Any) -> dict[str, Any]:
+    def draw(self, runtime: str = "", *, to: str = "", **settings: Any) -> dict[str, Any]:
         """The architecture as a tree, of one rank of `runtime`, or the way `to` another layout: see `weighbridge.draw/1`.
 
         Settings are those of the command line with underscores: with `runtime` tp, ep, expert_parallel, moe_tp, moe_ep; with `to` those of `convert`.
         """
         from weighbridge.check import run
         from weighbridge.check.case import Case
-        from weighbridge.check.settings import Settings
         from weighbridge.drawing.document import document
 
         if runtime and to:
@@ -72,14 +68,10 @@ class Model:
             plan = self.plan(to, **settings)
             plan.refuse()
             return document(Case(self.checkpoint), None, plan)
-        try:
-            asked = Settings(**settings)
-        except TypeError as error:
-            raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
         targets = run.targets([runtime]) if runtime else ()
         if len(targets) > 1:
             raise Usage(f"{runtime!r:.60} names several readers, and a rank is one reader's", "runtime", "name one of them")
-        return document(Case(self.checkpoint, targets, asked), targets[0] if targets else None)
+        return document(Case(self.checkpoint, targets, _settings(settings)), targets[0] if targets else None)
 
     def report(self, *runtimes: str, to: str = "", against: str | os.PathLike[str] | Model | None = None, **settings: Any) -> dict[str, Any]:
         """Everything that is known of it in one document, for a page: see `weighbridge.report/1`.
@@ -88,15 +80,10 @@ class Model:
         """
         from weighbridge.check import run
         from weighbridge.check.case import Case
-        from weighbridge.check.settings import Settings
         from weighbridge.overview.document import document
 
-        try:
-            asked = Settings(**settings)
-        except TypeError as error:
-            raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
         other = against.checkpoint if isinstance(against, Model) else open_checkpoint(against) if against is not None else None
-        return document(Case(self.checkpoint, run.targets(runtimes), asked), to=to, against=other)
+        return document(Case(self.checkpoint, run.targets(runtimes), _settings(settings)), to=to, against=other)
 
     def plan(self, layout: str, **options: Any) -> Plan:
         """The plan to `layout`. Options are those of `convert` with underscores; problems are in the plan."""
@@ -115,6 +102,23 @@ class Model:
         against = other if isinstance(other, Model) else Model(other)
         return verify(self.checkpoint, against.checkpoint, sample=sample, seed=seed).document()
 
+    def explain(self, tensor: str, *, to: str = "neuron", block: tuple[int, int] | None = None, at: tuple[int, int] | None = None) -> dict[str, Any]:
+        """One weight worked by hand from its bytes: see `weighbridge.explain/1`. `at` is the row and column of a weight whose block is worked."""
+        from weighbridge.lessons.tensor import document
+
+        return document(self.checkpoint, tensor, to=to, block=block, at=at)
+
+    def compare(self, other: str | os.PathLike[str] | Model, ids: Sequence[Sequence[int]], *, tokens: int = 32, tolerance: float | None = None,
+                numerics: tuple[str, str] = ("plain", "plain"), tp: int = 0) -> dict[str, Any]:
+        """At which layer two runs over the same token ids part: see `weighbridge.compare/1`. `tokens` are decoded greedily after each of `ids`."""
+        from weighbridge.engine.compare import EngineSide, compare
+        from weighbridge.engine.engine import load as load_engine
+
+        pair = (self, other if isinstance(other, Model) else Model(other))
+        a, b = (EngineSide(load_engine(model.source, numerics=way, tp=tp), model.source, way) for model, way in zip(pair, numerics, strict=True))
+        report = compare(a, b, ids, tokens=tokens, inventory=self.source.inventory, tolerance=tolerance)
+        return {"schema": "weighbridge.compare/1", **report.document()}
+
     def trace(self, name: str, layout: str, **options: Any) -> dict[str, Any]:
         """The way of one tensor through the plan: see `weighbridge.trace/1`."""
         from weighbridge.convert.trace import trace
@@ -125,6 +129,22 @@ class Model:
 def open(src: str | os.PathLike[str]) -> Model:  # noqa: A001 - `wb.open` is the name that users expect
     """Open a checkpoint: a folder, `org/name[@rev]`, `hf://…`, `https://…` or `s3://…`."""
     return Model(src)
+
+
+def explain(what: str) -> dict[str, Any]:
+    """A rule (`WB304`), a number format (`e4m3fn`), a term (`weight_scale_inv`), or `terms`, `rules`, `skip-list`: see `weighbridge.explain/1`."""
+    from weighbridge.lessons.pages import document
+
+    return document(what)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    from weighbridge.check.settings import Settings
+
+    try:
+        return Settings(**given)
+    except TypeError as error:
+        raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
 
 
 def plan_for(checkpoint: Checkpoint, layout: str, *, shards: bool = False, block: tuple[int, int] | None = None, **options: Any) -> Plan:
@@ -165,4 +185,4 @@ def load(src: str | os.PathLike[str] | Model, *, max_memory: int | None = None, 
         return Talking(load_engine(model.source, max_memory=max_memory, numerics=numerics, layers=layers, tp=tp))
 
 
-__all__ = ["Model", "load", "open", "plan_for", "to_torch"]
+__all__ = ["Model", "explain", "load", "open", "plan_for", "to_torch"]

@@ -38,7 +38,8 @@ def explain(
     to
         With TENSOR: the layout beside which it is set.
     at
-        With TENSOR: the weight to work, as row,column. Without it, the block with the largest weight.
+        With TENSOR: the weight whose block is worked, as row,column (rows count through all matrices of a stack). Without it, the block that
+        shows most: the largest scale if it stands apart, else the one where halving rounds most codes.
     block
         With TENSOR: block of the scales as rows,columns, where the config does not say.
     """
