@@ -6,6 +6,8 @@ ORACLES := .venv-oracles
 BROWSER := tests/browser
 PAGES := out/browser
 PYTEST_ARGS ?=
+# As many processes as cores; a module's tests stay together, so that what they share is made once.
+PARALLEL ?= -n auto --maxprocesses 4 --dist loadscope
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -54,7 +56,7 @@ demo: $(VENV)/.stamp
 	@$(VENV)/bin/weighbridge demo --keep out/demo
 
 test: $(VENV)/.stamp-test
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 test-oracles: $(ORACLES)/.stamp
 	@$(ORACLES)/bin/python -m pytest tests/oracles $(PYTEST_ARGS)
