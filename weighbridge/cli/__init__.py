@@ -44,6 +44,7 @@ QUICK = {"inspect", "check", "draw", "report"}  # verbs so fast that the import 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Every exception ends here."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _tell_of_compiling()
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -62,6 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(wrapped, USAGE, arguments)
     except Exception as error:  # noqa: BLE001 the last line of defence: exit 101
         return _internal(error, arguments)
+
+
+def _tell_of_compiling() -> None:
+    """Who waits at a terminal is told why the first use takes long."""
+    if not sys.stderr.isatty():
+        return
+    from weighbridge.encoding import kernels
+    from weighbridge.report.sink import talk
+
+    kernels.when_compiling = lambda: talk("compiling kernels for this machine: once, some seconds")
 
 
 def app() -> App:

@@ -17,7 +17,7 @@ same_bytes (a, b, n) -> index of the first byte that differs, or -1
 
 Two families hold these functions: `portable` runs on every CPU, `vector` on x86 with AVX2. The CPU
 chooses, unless WEIGHBRIDGE_KERNELS names one. A kernel is compiled at its first use and then read from
-a cache: next to the source, or below WEIGHBRIDGE_CACHE.
+a cache: next to the source, or below WEIGHBRIDGE_CACHE. `when_compiling` is called once, before the first that is not there.
 """
 
 import importlib
@@ -55,6 +55,17 @@ def family() -> str:
     if wanted not in FAMILIES:
         raise ValueError(f"WEIGHBRIDGE_KERNELS={wanted!r}: the kernel families are {', '.join(FAMILIES)}")
     return wanted
+
+
+when_compiling = None  # a function without arguments; the command line sets it, since the first wait is long
+
+
+def compiling():
+    """A kernel is about to be compiled."""
+    global when_compiling
+    told, when_compiling = when_compiling, None
+    if told is not None:
+        told()
 
 
 _loaded = {}

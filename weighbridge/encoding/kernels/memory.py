@@ -6,7 +6,10 @@ from pathlib import Path
 
 from llvmlite import ir
 from numba import njit, types
+from numba.core import event
 from numba.extending import intrinsic
+
+from weighbridge.encoding import kernels
 
 BYTE, HALF, WORD, REAL, DOUBLE = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(), ir.DoubleType()
 
@@ -81,6 +84,19 @@ def digest_of_source():
     for file in (kernels.parent / "codec.py", *sorted(kernels.rglob("*.py"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+class _Compiling(event.Listener):
+    """numba begins to compile only what its cache does not have."""
+
+    def on_start(self, event):
+        kernels.compiling()
+
+    def on_end(self, event):
+        pass
+
+
+event.register("numba:compile", _Compiling())
 
 
 def compiled(function):
