@@ -22,6 +22,8 @@ th,td{border-bottom:1px solid var(--line);padding:4px 10px;text-align:left;verti
 .chip{display:inline-block;border-width:1px;border-style:solid;border-radius:5px;padding:0 7px;font-size:12.5px}
 .hidden-text{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
 footer{max-width:1180px;margin:48px auto 24px;padding:0 20px;color:var(--quiet);font-size:13px}
+@media screen{.wide{--veil:color-mix(in srgb,var(--ink) 20%,transparent);background:linear-gradient(90deg,var(--paper) 40%,transparent) 0 0/48px 100% no-repeat local,linear-gradient(270deg,var(--paper) 40%,transparent) 100% 0/48px 100% no-repeat local,
+linear-gradient(90deg,var(--veil),transparent) 0 0/14px 100% no-repeat scroll,linear-gradient(270deg,var(--veil),transparent) 100% 0/14px 100% no-repeat scroll}}
 @media print{.no-print{display:none!important}body{font-size:11px}h2{break-after:avoid}svg,table,.card{break-inside:avoid}pre{white-space:pre-wrap}}"""
 
 THEME = """(()=>{const root=document.documentElement,button=document.getElementById("theme");

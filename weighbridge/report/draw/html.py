@@ -13,7 +13,7 @@ from weighbridge.report.svg import attribute, text_of
 from weighbridge.report.units import count, size
 
 OPEN, DEEPEST = 3, 40  # levels that are unfolded at first; levels that are nested at all
-STYLE = """.picture{overflow-x:auto;margin:14px 0 8px}.picture svg{display:block;min-width:960px;width:100%}
+STYLE = """.picture{margin:14px 0 8px}.picture svg{display:block;min-width:960px;width:100%}
 .tree,.tree ul{list-style:none;margin:0;padding:0}.tree ul{padding-left:18px;margin-left:6px;border-left:1px solid var(--line)}
 .tree summary{cursor:pointer;border-radius:5px;padding:3px 6px}.tree summary:hover,.leaf:hover{background:var(--panel)}.leaf{padding:3px 6px 3px 22px}
 .tree .name{font-weight:650;overflow-wrap:anywhere}.tree .more{color:var(--quiet);font-size:13px;margin-left:8px}.tree .chip{margin-left:8px}
@@ -45,7 +45,7 @@ def html(document: dict[str, Any]) -> str:
 
 def _picture(svg: str, name: str) -> str:
     """A picture in a region that scrolls sideways where it is too wide; the keyboard reaches it."""
-    return f'<div class="picture" tabindex="0" role="region" aria-label={attribute("picture of the " + name)}>{svg}</div>'
+    return f'<div class="picture wide" tabindex="0" role="region" aria-label={attribute("picture of the " + name)}>{svg}</div>'
 
 
 def _item(node: Node, depth: int) -> Iterator[str]:
