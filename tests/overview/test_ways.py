@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.failures.tools import build, llama, qwen3_moe
 from weighbridge.api import open as open_model
 from weighbridge.check.case import Case
 from weighbridge.convert import trace
 from weighbridge.convert.run import convert
+from weighbridge.overview import ways as ways_module
 from weighbridge.overview.groups import kindreds
 from weighbridge.overview.tensors import tensors
 from weighbridge.overview.ways import Ways
@@ -125,3 +128,12 @@ def test_what_no_piece_reads_has_no_way(tmp_path: Path) -> None:
     assert {p.code for p in plan.problems} >= {"missing-tensor", "surplus-tensor"}
     assert "model.layers.0.surplus.weight" not in ways
     assert set(ways) == set(tensors_) - {"model.layers.0.surplus.weight"}
+
+
+@given(st.dictionaries(st.tuples(st.integers(0, 6), st.integers(0, 3)), st.tuples(st.integers(0, 6), st.integers(0, 9)), min_size=1, max_size=16))
+def test_a_rule_holds_for_each_of_its_tensors(numbers: dict[tuple[int, int], tuple[int, int]]) -> None:
+    members = [ways_module._Member(own, plan, place) for place, (own, plan) in enumerate(numbers.items())]
+    found = ways_module._explained(members)
+    assert sorted(place for _, places in found for place in places) == list(range(len(members)))
+    for rule, places in found:
+        assert all(tuple(int(fill(text, members[place].own)) for text in rule) == members[place].numbers for place in places)
