@@ -42,7 +42,7 @@ def scales(case: Case, kindreds: list[Kindred]) -> dict[str, Any]:
             groups.append(_group(case, name, role, suffix, picked, where[picked, 1]))
     odd = int(np.count_nonzero((where[:, 0] >= 0) & ~read.finite))
     return {"read": read.read, "total": read.total, "mode": read.mode, "told": read.told, "odd": odd,
-            "outliers_are": f"{APART:g} times the median of the layer's tensors or more, or a {APART:g}th or less "
+            "outliers_are": f"{APART:g} times the median of the layer's tensors or more, or 1/{APART:g} of it or less "
                             f"(fewer than {FEW} tensors in a layer: the median of all layers)", "groups": groups}
 
 
