@@ -68,7 +68,8 @@ def test_a_rank_in_words(tmp_path: Path) -> None:
     text = draw_text.text(drawn(folder, "neuron", tp=64, moe_ep=64))
     assert max(map(len, text.split("\n"))) <= 120
     assert re.search(r"q_proj +128 x 3072 +48 heads padded to 64, cut 64 ways +F8_E4M3", text)
-    assert re.search(r"^faults +none$", text, re.MULTILINE) and "1.67 % of the files" in text
+    assert re.search(r"^faults +none: every part can be cut so$", text, re.MULTILINE)
+    assert "1.67 % of the files" in text and "weighbridge check" in text
     told = draw_text.text(drawn(folder, "vllm", tp=8))
     assert told.count("\nfault ") == 3 and "block_n = 128" in told
     assert "| `w1` |" in markdown(drawn(folder, "vllm", tp=8)).replace("&emsp;", "")

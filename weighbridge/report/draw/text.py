@@ -200,7 +200,7 @@ def rank_sums(document: dict[str, Any]) -> Pairs:
     out = [("rank", f"{rank['runtime']}, {degrees}: {rank['note']}"),
            ("weights", f"{rank['weights']:,} bytes ({size(rank['weights'])}, {share:.2f} % of the files): {parts}"),
            ("cache", f"{rank['cache_bytes_per_token']:,} bytes per token")]
-    return out + ([("fault", clean(fault)) for fault in rank["faults"]] or [("faults", "none")])
+    return out + ([("fault", clean(fault)) for fault in rank["faults"]] or [("faults", "none: every part can be cut so")])
 
 
 def _pairs(pairs: Pairs) -> list[str]:
