@@ -5,6 +5,7 @@ A block of a page is a fence (three backquotes, with no word behind them or one 
 * without any `$`, a line `weighbridge …` is a command, and no output is shown;
 * `…` on a line of its own stands for any number of lines, and inside a line for any text;
 * `# …` behind a command is a comment.
+A fence `json` below a line that ends in a file's name, as in "With this `neuron_config.json`:", is that file.
 Code between single backquotes that begins with `weighbridge` and a verb is a command, too; it is only parsed.
 """
 
@@ -56,6 +57,17 @@ def fences(text: str) -> Iterator[tuple[str, int, list[str]]]:
         else:
             yield kind, first, held
             kind = None
+
+
+def files(text: str) -> dict[str, str]:
+    """The files that a page gives in full: {name: content}."""
+    above, found = text.splitlines(), {}
+    for kind, first, lines in fences(text):
+        told = next((line for line in reversed(above[: first - 2]) if line.strip()), "")
+        named = re.search(r"`([\w.-]+\.json)`:$", told)
+        if kind == "json" and named:
+            found[named[1]] = "\n".join(lines)
+    return found
 
 
 def of_block(first: int, lines: list[str]) -> Iterator[Command]:

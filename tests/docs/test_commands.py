@@ -1,7 +1,7 @@
 """Commands that README.md and docs/ show are run, and the output that is shown is the output that is printed.
 
-A command whose files are here (DEMO, what an earlier command of the page wrote, and MiniMax-M2, which is the full-size replica) runs; one about
-a file that is not here (SRC, neuron_config.json) is only parsed: its verb and all its flags must exist and take the values.
+A command whose files are here (DEMO, files that the page gives, what an earlier command of the page wrote, and MiniMax-M2, which is the full-size
+replica) runs; one about a file that is not here (SRC) is only parsed: its verb and all its flags must exist and take the values.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ def test_page(name: str, replica: Path, tmp_path: Path, monkeypatch: pytest.Monk
     stage(tmp_path, monkeypatch)
     (tmp_path / "MiniMax-M2").symlink_to(replica)
     text, wrong = PAGES[name].read_text(encoding="utf-8"), []
+    for file, content in commands.files(text).items():
+        Path(file).write_text(content, encoding="utf-8")
     for command in commands.of_page(text):
         fault = ran(command) if runs(command) and not text.startswith(MADE) else parsed(command)
         wrong += [f"{name}:{command.line}: {command}\n  {fault}"] if fault else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.docs.commands import Command, difference, inline, of_page
+from tests.docs.commands import Command, difference, files, inline, of_page
 
 PAGE = """
 Text with `weighbridge explain WB101`, `weighbridge run` and `weighbridge check X \\| less`.
@@ -77,3 +77,8 @@ def test_what_is_stale_is_found(shown: str, printed: str, says: str) -> None:
 ])
 def test_loose_is_about_rounding_only(shown: str, printed: str, same: bool) -> None:
     assert (difference([shown], [printed], loose=True) == "") is same
+
+
+def test_a_page_may_give_a_file() -> None:
+    page = "With this `a.json`:\n\n```json\n{\"x\":\n 1}\n```\n\nOther:\n\n```json\n{}\n```\n"
+    assert files(page) == {"a.json": "{\"x\":\n 1}"}
