@@ -10,19 +10,9 @@ import ssl
 import time
 from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
 from typing import IO, Any, NoReturn
+from urllib import request as urlreq
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-    UnknownHandler,
-)
 
 import msgspec
 
@@ -77,9 +67,9 @@ class Ranges:
 
     def __init__(self, authorization: str | None = None) -> None:
         self.authorization = authorization
-        self.opener = OpenerDirector()  # `build_opener` would bring file://, ftp:// and data: along
-        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(), UnknownHandler(), HTTPDefaultErrorHandler(),
-                        HTTPErrorProcessor(), _Redirects()):
+        self.opener = urlreq.OpenerDirector()  # `build_opener` would bring file://, ftp:// and data: along
+        for handler in (urlreq.ProxyHandler(), urlreq.HTTPHandler(), urlreq.HTTPSHandler(), urlreq.UnknownHandler(),
+                        urlreq.HTTPDefaultErrorHandler(), urlreq.HTTPErrorProcessor(), _Redirects()):
             self.opener.add_handler(handler)
 
     def get(self, url: str, where: str, offset: int, length: int) -> Answer:
@@ -103,18 +93,18 @@ class Ranges:
             time.sleep(PAUSE * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
-    def _request(self, url: str, offset: int, length: int) -> Request:
-        request = Request(url, headers={"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity",
+    def _request(self, url: str, offset: int, length: int) -> urlreq.Request:
+        request = urlreq.Request(url, headers={"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity",
                                         "User-Agent": f"weighbridge/{__version__}"})
         if self.authorization:
             request.add_unredirected_header("Authorization", self.authorization)
         return request
 
 
-class _Redirects(HTTPRedirectHandler):
+class _Redirects(urlreq.HTTPRedirectHandler):
     """Follows to http and https only, never from https to http; another host does not get the authorization."""
 
-    def http_error_302(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> Any:
+    def http_error_302(self, req: urlreq.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> Any:
         new = urlsplit(urljoin(req.full_url, headers.get("Location") or ""))
         old = urlsplit(req.full_url)
         if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme == "http"):
@@ -125,7 +115,7 @@ class _Redirects(HTTPRedirectHandler):
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str) -> Request | None:
+    def redirect_request(self, req: urlreq.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str) -> urlreq.Request | None:
         request = super().redirect_request(req, fp, code, msg, headers, newurl)
         authorization = req.unredirected_hdrs.get("Authorization")
         if request and authorization and urlsplit(newurl)[:2] == urlsplit(req.full_url)[:2]:
