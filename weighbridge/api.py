@@ -68,10 +68,8 @@ class Model:
             plan = self.plan(to, **settings)
             plan.refuse()
             return document(Case(self.checkpoint), None, plan)
-        targets = run.targets([runtime]) if runtime else ()
-        if len(targets) > 1:
-            raise Usage(f"{runtime!r:.60} names several readers, and a rank is one reader's", "runtime", "name one of them")
-        return document(Case(self.checkpoint, targets, _settings(settings)), targets[0] if targets else None)
+        target = run.one_target(runtime) if runtime else None
+        return document(Case(self.checkpoint, (target,) if target else (), _settings(settings)), target)
 
     def report(self, *runtimes: str, to: str = "", against: str | os.PathLike[str] | Model | None = None, **settings: Any) -> dict[str, Any]:
         """Everything that is known of it in one document, for a page: see `weighbridge.report/1`.

@@ -12,12 +12,12 @@ from weighbridge.check import cuts
 from weighbridge.check.case import Case, per_case
 from weighbridge.check.nxd_settings import nxd
 from weighbridge.check.settings import Settings, Target
+from weighbridge.check.sizes import LARGEST as LARGEST_SIZE
 from weighbridge.errors import WeighbridgeError
 from weighbridge.models.architecture import architecture
 from weighbridge.runtimes import neuron as reader
 
 LARGEST = cuts.LARGEST
-LARGEST_SIZE = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)

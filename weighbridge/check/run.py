@@ -30,6 +30,14 @@ def targets(words: Iterable[str]) -> tuple[Target, ...]:
     return tuple(found.values())
 
 
+def one_target(word: str) -> Target:
+    """The one reader that `word` names: a rank is one reader's."""
+    named = targets([word])
+    if len(named) != 1:
+        raise Usage(f"{word!r:.60} is not one reader, and a rank is one reader's", "--runtime", "name one: --runtime vllm")
+    return named[0]
+
+
 def findings(case: Case, select: Iterable[str] = (), ignore: Iterable[str] = ()) -> list[Finding]:
     """All findings: errors first, then by code. Where headers cannot be read, only the rules about files run."""
     with paused():

@@ -20,7 +20,7 @@ EXPERT = "layers.1.block_sparse_moe.experts.0.w1"
 def demo(*, keep: Path | None = None) -> int:
     """All of it on a small trained MiniMax-M2: inspect, draw, check, convert, verify, trace, explain, run, compare, report, and what the wrong scales do.
 
-    Pictures and the page stay only with --keep. Text needs `pip install 'weighbridge[run]'`; without it the walk ends before the first words.
+    Pictures and the page stay only with --keep. Text needs `pip install 'weighbridge[run]'`; without it the walk has none.
 
     Parameters
     ----------

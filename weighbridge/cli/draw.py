@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from weighbridge.errors import Usage
 
 if TYPE_CHECKING:
-    from weighbridge.check.settings import Target
     from weighbridge.plan.plan import Plan
 
 
@@ -72,6 +71,7 @@ def draw(
         Write into this file instead of stdout: .txt, .md, .json, .svg, .html.
     """
     from weighbridge.check.case import Case
+    from weighbridge.check.run import one_target
     from weighbridge.check.settings import Settings
     from weighbridge.checkpoint.source import open_checkpoint
     from weighbridge.collector import paused
@@ -82,7 +82,7 @@ def draw(
     _agree(runtime, to, degrees, layout)
     with paused():
         checkpoint = open_checkpoint(src)
-        target = _target(runtime) if runtime else None
+        target = one_target(runtime) if runtime else None
         plan = _plan(checkpoint, to, {**layout, "tp": tp, "moe_tp": moe_tp, "moe_ep": moe_ep}) if to else None
         made = document(Case(checkpoint, (target,) if target else (), Settings(**degrees) if target else None), target, plan)
     _emit(made, format, output)
@@ -100,15 +100,6 @@ def _agree(runtime: str | None, to: str | None, degrees: dict[str, Any], layout:
     if lone:
         words = ", ".join("--enable-expert-parallel" if name == "expert_parallel" else f"--{name.replace('_', '-')}" for name in lone)
         raise Usage("goes with --runtime" + ("" if to else " or --to"), words, "weighbridge draw SRC --runtime vllm --tp 8")
-
-
-def _target(runtime: str) -> Target:
-    from weighbridge.check.run import targets
-
-    named = targets([runtime])
-    if len(named) != 1:
-        raise Usage(f"{runtime!r:.60} is not one reader, and a rank is one reader's", "--runtime", "name one: --runtime vllm")
-    return named[0]
 
 
 def _plan(checkpoint: Any, to: str, given: dict[str, Any]) -> Plan:
