@@ -8,7 +8,8 @@ from __future__ import annotations
 from math import floor, log2
 from typing import Any, NamedTuple
 
-from weighbridge.lessons.formats import SCHEMA, SMALL, apart, codes, layout
+from weighbridge.check.pages import SCHEMA
+from weighbridge.lessons.formats import SMALL, apart, codes, layout
 from weighbridge.lessons.formats import document as small
 from weighbridge.lessons.wide import WIDE, decode, encode
 

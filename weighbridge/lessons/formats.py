@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import floor, isinf, isnan, log2
 from typing import Any, NamedTuple
 
-SCHEMA = "weighbridge.explain/1"
+from weighbridge.check.pages import SCHEMA
 
 
 class Words(NamedTuple):

@@ -7,21 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from weighbridge.check import pages as rule_pages
+from weighbridge.check.pages import SCHEMA
 from weighbridge.check.rule import rules
 from weighbridge.checkpoint.dtypes import FP8
 from weighbridge.errors import Usage
 from weighbridge.lessons import containers, formats, term, wide
-from weighbridge.lessons.formats import SCHEMA
 
 # Other spellings of formats: dtypes of safetensors, of torch and ml_dtypes, and short ones.
-SPELLED = {
-    "f8-e4m3": "e4m3fn", "float8-e4m3fn": "e4m3fn", "ocp-e4m3": "e4m3fn", "float8-e4m3": "e4m3", "f8e4m3": "e4m3", "fp8-exp4": "e4m3",
-           "f8-e4m3fnuz": "e4m3fnuz",
-    "float8-e4m3fnuz": "e4m3fnuz", "f8-e5m2": "e5m2", "float8-e5m2": "e5m2", "f4": "e2m1", "fp4": "e2m1", "float4-e2m1fn": "e2m1", "f8-e8m0": "e8m0",
-    "float8-e8m0fnu": "e8m0", "bfloat16": "bf16", "float16": "f16", "half": "f16", "fp16": "f16", "float32": "f32", "fp32": "f32", "i8": "int8",
-           "w8a8": "int8",
-    "w4a16": "int4",
+_SPELLINGS = {
+    "e4m3fn": ("f8-e4m3", "float8-e4m3fn", "ocp-e4m3"),
+    "e4m3": ("float8-e4m3", "f8e4m3", "fp8-exp4"),
+    "e4m3fnuz": ("f8-e4m3fnuz", "float8-e4m3fnuz"),
+    "e5m2": ("f8-e5m2", "float8-e5m2"),
+    "e2m1": ("f4", "fp4", "float4-e2m1fn"),
+    "e8m0": ("f8-e8m0", "float8-e8m0fnu"),
+    "bf16": ("bfloat16",),
+    "f16": ("float16", "half", "fp16"),
+    "f32": ("float32", "fp32"),
+    "int8": ("i8", "w8a8"),
+    "int4": ("w4a16",),
 }
+SPELLED = {word: name for name, words in _SPELLINGS.items() for word in words}
 
 LISTS = ("terms", "formats", "rules", "skip-list")
 

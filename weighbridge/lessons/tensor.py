@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from weighbridge.check.pages import SCHEMA
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.lessons.tensor_source import Found, locate
 
 if TYPE_CHECKING:
     from weighbridge.lessons.tensor_read import Matrix
 
-SCHEMA = "weighbridge.explain/1"
 
 
 def document(checkpoint: Checkpoint, name: str, *, to: str = "neuron", block: tuple[int, int] | None = None,

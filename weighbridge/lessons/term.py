@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from weighbridge.lessons.formats import SCHEMA
+from weighbridge.check.pages import SCHEMA
 
 SECTIONS = ("What it is", "Who multiplies, who divides", "In numbers", "What goes wrong", "Often written, and wrong", "See also", "References")
 

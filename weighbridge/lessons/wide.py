@@ -6,8 +6,9 @@ import struct
 from math import log2
 from typing import Any, NamedTuple
 
+from weighbridge.check.pages import SCHEMA
 from weighbridge.lessons import formats
-from weighbridge.lessons.formats import SCHEMA, apart
+from weighbridge.lessons.formats import apart
 
 
 class Wide(NamedTuple):

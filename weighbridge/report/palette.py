@@ -6,7 +6,7 @@ tests/report/test_palette.py holds the contrast of text (4.5) and of shapes agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -66,9 +66,7 @@ def standalone() -> str:
 
 def for_page() -> str:
     """The same for a page with a switch: `data-theme` on the root element wins over the system. Adds a CSS variable for each ink."""
-    dark = f"{_variables(1)}{_rules('', 1)}"
-    forced = f"{_variables(1, ':root[data-theme=dark]')}{_rules(':root[data-theme=dark] ', 1)}"
-    system = dark.replace(":root{", ":root:not([data-theme=light]){").replace("}.", "}:root:not([data-theme=light]) .")
+    system, forced = (f"{_variables(1, root)}{_rules(root + ' ', 1)}" for root in (":root:not([data-theme=light])", ":root[data-theme=dark]"))
     return f"{_variables(0)}{_rules('', 0)}@media screen and (prefers-color-scheme:dark){{{system}}}@media screen{{{forced}}}"
 
 
@@ -98,6 +96,6 @@ def html_rules() -> str:
             f"@media screen{{{block(':root[data-theme=dark] ', 1)}}}")
 
 
-def names(kinds: Mapping[str, object] | None = None) -> dict[str, str]:
+def names(kinds: Collection[str] = KINDS.keys()) -> dict[str, str]:
     """Kind to the word of a legend, in the order of `KINDS`."""
-    return {name: word for name, (word, *_) in KINDS.items() if kinds is None or name in kinds}
+    return {name: word for name, (word, *_) in KINDS.items() if name in kinds}

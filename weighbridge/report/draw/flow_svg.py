@@ -179,7 +179,7 @@ def _made(flow: dict[str, Any], right: list[_Box]) -> list[str]:
 
 
 def _head(document: dict[str, Any], flow: dict[str, Any]) -> list[str]:
-    kinds = list(palette.names(dict.fromkeys(g["encoding"]["kind"] for side in ("source", "destination") for g in flow[side])))
+    kinds = list(palette.names({g["encoding"]["kind"] for side in ("source", "destination") for g in flow[side]}))
     title = f"{document['source']} → {flow['to']}"
     told = ", ".join(_options(flow))
     return [line(EDGE, 36, title, WIDE - 2 * EDGE, "head ink"), *([line(EDGE, 58, told, 640, "small quiet")] if told else []),

@@ -44,7 +44,7 @@ def svg(document: dict[str, Any], inside_page: bool = False) -> str:
 
 
 def _head(document: dict[str, Any]) -> tuple[list[str], float]:
-    kinds = list(palette.names(dict.fromkeys(leaf["encoding"]["kind"] for leaf, _ in leaves(document) if leaf["encoding"])))
+    kinds = list(palette.names({leaf["encoding"]["kind"] for leaf, _ in leaves(document) if leaf["encoding"]}))
     room = INNER - 86 * len(kinds) - 16
     return [line(EDGE, 38, document["name"], room, "head ink"), line(EDGE, 58, document["source"], room, "small quiet"),
             elements.legend(WIDE - EDGE - 86 * len(kinds), 32, kinds)], 74.0

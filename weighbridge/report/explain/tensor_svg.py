@@ -133,7 +133,7 @@ def counts(document: dict[str, Any], x: float, y: float, width: float) -> Figure
             height = max(1.0, tall * count / most)
             out.append(rect(left + place * each, floor - height, each - gap, height, kind, title=f"{label}: {count:,}"))
         elif document["codes"]:
-            out.append(rect(left + place * each, floor + 2, each - gap, 2.5, "s-none line", title=f"{label}: never"))
+            out.append(rect(left + place * each, floor + 2, each - gap, 2.5, "line", title=f"{label}: never"))
     out.append(line(left, floor, left + each * len(bars), floor, "s-quiet"))
     out += _ticks(bars, left, floor, each)
     key, height = _key(document, left, floor + 40)
