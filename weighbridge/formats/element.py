@@ -74,6 +74,9 @@ ELEMENTS: dict[str, Element] = {e.name: e for e in (
     *(_integer(bits) for bits in (2, 3, 4, 5, 6, 7, 8)),
     *(_unsigned(bits) for bits in (2, 3, 4, 5, 6, 7, 8)),
     *(_unsigned(bits, 1 << bits - 1) for bits in (2, 3, 4, 5, 6, 7, 8)),
+    *(Element(f"uint{bits}+1", bits, "offset", float(1 << bits), 0.0, 0.5, bias=-1) for bits in (2, 3, 4, 8)),  # GPTQ v1 stores a zero point less one
+    Element("int32", 32, "int", 2.0**31, 0.0, 0.5),
+    Element("int64", 64, "int", 2.0**63, 0.0, 0.5),
     _book("nf4", NF4),
     _book("fp4", (*_FP4, *(-v for v in _FP4))),
 )}

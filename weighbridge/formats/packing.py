@@ -25,8 +25,8 @@ class Packing(NamedTuple):
 
     @property
     def packed(self) -> bool:
-        """Whether a stored byte holds anything but one whole code."""
-        return self.width % 8 != 0 or self.values > 1
+        """Whether a unit holds more than one code."""
+        return self.values > 1
 
     def units(self, length: int) -> int:
         """Units that hold `length` values; the last may be filled up."""

@@ -20,6 +20,10 @@ WHOLE = 0  # a block as long as the axis
 BLOCK, GROUP = -1, -2  # in a scheme: the claim's block along this axis, the claim's group size
 
 
+# The element of a scale by the dtype that it is stored in. A byte is an exponent: OCP microscaling's scale; who means something else names it.
+BY_DTYPE = {"F32": "f32", "BF16": "bf16", "F16": "f16", "F64": "f64", "F8_E8M0": "e8m0", "U8": "e8m0", "F8_E4M3": "e4m3fn"}
+
+
 class Role(StrEnum):
     """What a field does to the value."""
 
@@ -51,7 +55,9 @@ class Form(StrEnum):
 class Field(NamedTuple):
     """One part of the value. `suffixes` are the names that readers meet behind the module's, the one that is written first; so are `dtypes` and `forms`.
 
-    `block` is (rows, columns) of stored values that share one value of this field. `optional`: it may be absent.
+    `block` is (rows, columns) of stored values that share one value of this field; where `flat`, they are counted along the rows, one behind the
+    other, and `block[1]` alone counts. An empty `element` follows the dtype (`BY_DTYPE`). The field's value is the element's over `over`, times or
+    over its `inner` fields, rounded to float32 after each. `optional`: it may be absent.
     """
 
     role: Role
@@ -63,6 +69,8 @@ class Field(NamedTuple):
     forms: tuple[Form, ...] = (Form.MATRIX,)
     inner: tuple[Field, ...] = ()
     optional: bool = False
+    over: float = 1.0
+    flat: bool = False
 
     @property
     def suffix(self) -> str:
@@ -79,6 +87,8 @@ class Field(NamedTuple):
 
     def grid(self, rows: int, cols: int) -> tuple[int, int]:
         """Values of this field for a matrix of [rows, cols] stored values."""
+        if self.flat:
+            return 1, -(-rows * cols // self.block[1])
         high, wide = (size or length for size, length in zip(self.block, (rows, cols), strict=True))
         return -(-rows // max(1, high)), -(-cols // max(1, wide))
 
@@ -150,13 +160,6 @@ class Encoding:
     factors: tuple[Field, ...] = ()
     peak: float = 0.0
 
-    @cached_property
-    def _hash(self) -> int:
-        return hash((self.scheme, self.code, self.factors, self.peak))
-
-    def __hash__(self) -> int:
-        return self._hash
-
     @property
     def fields(self) -> tuple[Field, ...]:
         return self.code, *self.factors
@@ -216,7 +219,7 @@ def plain(dtype: str) -> Encoding:
 
 
 def filled(scheme: Scheme, block: tuple[int, int] | None = None, group: int = 0, dtypes: dict[str, str] | None = None, peak: float = 0.0) -> Encoding:
-    """A scheme with the claim's block (out, in) and group; `dtypes` names the stored dtype of fields by role, where they may have several."""
+    """A scheme with the claim's block (out, in) and group; `dtypes` names the stored dtype of fields by suffix, where they may have several."""
     rows_cols = (block[::-1] if scheme.turned else block) if block else None
     factors = tuple(_filled(f, rows_cols, group, dtypes or {}) for f in scheme.factors)
     code = _filled(scheme.code, rows_cols, group, dtypes or {})
@@ -229,9 +232,14 @@ def _filled(field: Field, block: tuple[int, int] | None, group: int, dtypes: dic
         if size == BLOCK and block is None or size == GROUP and not group:
             raise ValueError(f"{field.suffix}: the size of a {'block' if size == BLOCK else 'group'} is not given")
         sizes.append(block[axis] if size == BLOCK and block else group if size == GROUP else size)
-    dtype = dtypes.get(field.role)
-    return field._replace(block=(sizes[0], sizes[1]), dtypes=(dtype,) if dtype else field.dtypes,
+    dtype = dtypes.get(field.suffix, field.dtype)
+    return field._replace(block=(sizes[0], sizes[1]), dtypes=(dtype,), element=field.element or BY_DTYPE[dtype], packing=_as_wide(field.packing, dtype),
                           inner=tuple(_filled(f, block, group, dtypes) for f in field.inner))
+
+
+def _as_wide(packing: Packing, dtype: str) -> Packing:
+    """Unpacked values are as wide as their dtype."""
+    return packing if packing.packed else whole(BITS[dtype])
 
 
 __all__ = ["BLOCK", "GROUP", "WHOLE", "Encoding", "Field", "Form", "Role", "Scheme", "filled", "plain", "replace"]
