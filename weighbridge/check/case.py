@@ -13,7 +13,7 @@ from weighbridge.check.sizes import ModelSizes, model_sizes
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import WeighbridgeError
-from weighbridge.inspection.claims import Claims, read_claims
+from weighbridge.formats.claim import Claims, read_claims
 from weighbridge.inspection.survey import Survey
 from weighbridge.models import Inventory, inventory
 

@@ -85,16 +85,22 @@ ELEMENTS: dict[str, Element] = {e.name: e for e in (
 PLAIN: dict[str, str] = {"BF16": "bf16", "F16": "f16", "F32": "f32", "F64": "f64"}
 
 
-def same_codes(a: str, b: str) -> bool:
-    """Whether the codes of two elements stand for the same values, one to one: integers of equal range, with or without an offset."""
+def difference(a: str, b: str) -> int | None:
+    """What must be added to a value of `a` to have the value of `b` whose code has the same rank; None where codes of one are no codes of the other.
+
+    0 for equal elements. For integers of equal range it is the difference of their offsets: (code - zero) stays the same where the zero point moves as far.
+    """
     if a == b:
-        return True
+        return 0
     one, two = ELEMENTS[a], ELEMENTS[b]
-    return one.bits == two.bits and _centred(one) and _centred(two)
+    if one.bits != two.bits or one.kind not in ("int", "offset") or two.kind not in ("int", "offset"):
+        return None
+    return _lowest(two) - _lowest(one)
 
 
-def _centred(element: Element) -> bool:
-    return element.kind == "int" or (element.kind == "offset" and element.bias == 1 << element.bits - 1)
+def _lowest(element: Element) -> int:
+    """The least integer that an element holds."""
+    return -(1 << element.bits - 1) if element.kind == "int" else -element.bias
 
 
 def contains(wide: str, narrow: str) -> bool:

@@ -149,24 +149,39 @@ class Scheme(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoding:
-    """A scheme with its sizes: how one stored weight holds its values.
-
-    `peak` is the largest magnitude of a code that the reader takes: 240 for Neuron's E4M3, whose codes mean the same up to there.
-    """
+    """A scheme with its sizes: how one stored weight holds its values. Blocks and shapes are in stored axes."""
 
     scheme: str
     strategy: str
     code: Field
     factors: tuple[Field, ...] = ()
-    peak: float = 0.0
 
     @property
     def fields(self) -> tuple[Field, ...]:
         return self.code, *self.factors
 
+    @cached_property
+    def stored_fields(self) -> tuple[Field, ...]:
+        """Every field that is a tensor of its own, inner ones behind those that they scale."""
+        found: list[Field] = []
+        for field in self.fields:
+            found += [field, *field.inner]
+        return tuple(found)
+
     @property
     def quantized(self) -> bool:
+        """Whether codes need another field to be values."""
         return bool(self.factors)
+
+    @property
+    def peak(self) -> float:
+        """The largest magnitude of a code: 448 for E4M3FN, 240 for Neuron's E4M3."""
+        return ELEMENTS[self.code.element].largest
+
+    @cached_property
+    def zero(self) -> Field | None:
+        """The field that is subtracted from a code."""
+        return next((f for f in self.factors if f.role is Role.ZERO), None)
 
     @property
     def element(self) -> str:
@@ -199,11 +214,11 @@ class Encoding:
         return size[0], size[1]
 
     def describe(self) -> str:
-        """One phrase: `fp8-block: F8_E4M3 (max 240), block 128x128, F32 scales`."""
+        """One phrase: `E4M3 (max 240), block 128x128, F32 scales`."""
         if not self.factors:
             return self.dtype
-        limit = f" (max {self.peak:g})" if self.peak and self.peak != ELEMENTS[self.element].largest else ""
-        return f"{self.code.element.upper()}{limit}, {_grid_words(self.block)}, {self.scale.dtype if self.scale else 'no'} scales"
+        zeros = ", zero points" if self.zero else ""
+        return f"{self.element.upper()} (max {self.peak:g}), {_grid_words(self.block)}, {self.scale.dtype if self.scale else 'no'} scales{zeros}"
 
 
 def _grid_words(block: tuple[int, int] | None) -> str:
@@ -218,12 +233,12 @@ def plain(dtype: str) -> Encoding:
     return Encoding("plain", "none", Field(Role.CODE, (".weight", ""), element or dtype, (dtype,), packing=whole(max(8, BITS[dtype]))))
 
 
-def filled(scheme: Scheme, block: tuple[int, int] | None = None, group: int = 0, dtypes: dict[str, str] | None = None, peak: float = 0.0) -> Encoding:
-    """A scheme with the claim's block (out, in) and group; `dtypes` names the stored dtype of fields by suffix, where they may have several."""
+def filled(scheme: Scheme, block: tuple[int, int] | None = None, group: int = 0, dtypes: dict[str, str] | None = None) -> Encoding:
+    """A scheme with the claim's block (out, in) and group (-1: the whole axis); `dtypes` names the stored dtype of fields by suffix, where they may have several."""
     rows_cols = (block[::-1] if scheme.turned else block) if block else None
     factors = tuple(_filled(f, rows_cols, group, dtypes or {}) for f in scheme.factors)
     code = _filled(scheme.code, rows_cols, group, dtypes or {})
-    return Encoding(scheme.name, scheme.strategy, code, factors, peak or ELEMENTS[scheme.code.element].largest)
+    return Encoding(scheme.name, scheme.strategy, code, factors)
 
 
 def _filled(field: Field, block: tuple[int, int] | None, group: int, dtypes: dict[str, str]) -> Field:
@@ -231,7 +246,7 @@ def _filled(field: Field, block: tuple[int, int] | None, group: int, dtypes: dic
     for axis, size in enumerate(field.block):
         if size == BLOCK and block is None or size == GROUP and not group:
             raise ValueError(f"{field.suffix}: the size of a {'block' if size == BLOCK else 'group'} is not given")
-        sizes.append(block[axis] if size == BLOCK and block else group if size == GROUP else size)
+        sizes.append(block[axis] if size == BLOCK and block else max(group, WHOLE) if size == GROUP else size)
     dtype = dtypes.get(field.suffix, field.dtype)
     return field._replace(block=(sizes[0], sizes[1]), dtypes=(dtype,), element=field.element or BY_DTYPE[dtype], packing=_as_wide(field.packing, dtype),
                           inner=tuple(_filled(f, block, group, dtypes) for f in field.inner))

@@ -159,4 +159,8 @@ BITSANDBYTES = (
            (_scale(".SCB", ("F32",), CHANNEL, Form.VECTOR, over=127.0), _note(".weight_format", ("U8",), form=Form.SCALAR)), ("bitsandbytes",)),
 )
 
-SCHEMES: dict[str, Scheme] = {s.name: s for s in (*HF_FP8, *CT_FLOAT, *CT_PACKED, *MODELOPT, *QUARK, *WORDS, *BITSANDBYTES)}
+# NxD Inference 0.18: Neuron's E4M3 ends at 240; its bytes up to there mean the same as E4M3FN's. The block is in stored axes.
+NEURON = (Scheme("neuron-fp8", "FP8 up to 240 with one scale per block", "block", _code(".weight", "F8_E4M3", "e4m3"),
+                 (_scale(".scale", ("F32", "BF16"), BLOCKS),), ("neuron",), "neuron"),)
+
+SCHEMES: dict[str, Scheme] = {s.name: s for s in (*HF_FP8, *CT_FLOAT, *CT_PACKED, *MODELOPT, *QUARK, *WORDS, *BITSANDBYTES, *NEURON)}

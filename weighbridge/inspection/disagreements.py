@@ -9,7 +9,7 @@ from typing import Any
 
 from weighbridge.checkpoint.checkpoint import INDEX, Checkpoint
 from weighbridge.checkpoint.dtypes import FP8
-from weighbridge.inspection.claims import Claims
+from weighbridge.formats.claim import Claims
 from weighbridge.inspection.roles import MTP_WORDS, key_of
 from weighbridge.inspection.survey import Survey
 

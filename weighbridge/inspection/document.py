@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.inspection.claims import read_claims
+from weighbridge.formats.claim import read_claims
 from weighbridge.inspection.disagreements import disagreements
 from weighbridge.inspection.survey import HELPER_ROLE, Row, Sum, Survey
 

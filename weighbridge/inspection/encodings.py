@@ -6,7 +6,7 @@ from math import prod
 from typing import NamedTuple
 
 from weighbridge.checkpoint.dtypes import FP8
-from weighbridge.inspection.claims import Claims
+from weighbridge.formats.claim import Claims
 
 # Suffix of the weight -> suffixes of the scale that may lie beside it, the most usual first.
 SCALES: dict[str, tuple[str, ...]] = {

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.inspection.claims import Claims
+from weighbridge.formats.claim import Claims
 from weighbridge.inspection.encodings import HELPERS, SCALE_WORDS, SCALES, Kind, read_kind
 from weighbridge.inspection.roles import family_roles, keys_of, role_of
 

@@ -1,22 +1,45 @@
-"""One file per stored form: rules only. `LAYOUTS` is the table of them."""
+"""Stored forms, one for each reader or family of readers. `LAYOUTS` names those that can be written."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
-from weighbridge.errors import Usage
+from weighbridge.errors import Problem, Usage
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.layouts import hf
+from weighbridge.layouts.options import Options
+from weighbridge.layouts.placement import Stored
 
-LAYOUTS: dict[str, str] = {
-    "hf-fp8": "weighbridge.layouts.hf_fp8",
-    "hf-bf16": "weighbridge.layouts.hf_bf16",
-    "neuron": "weighbridge.layouts.neuron",
-    "neuron-shards": "weighbridge.layouts.neuron_shards",
-}
+if TYPE_CHECKING:
+    from weighbridge.plan.source import Source
 
 
-def layout(name: str) -> ModuleType:
-    """The module of a layout: `stored(inventory, options)` gives its tensors, `requires` its demands."""
+class Layout(NamedTuple):
+    """How an inventory is stored: `stored(source, options)` gives the destination's weights, `requires` what keeps them from being written."""
+
+    name: str
+    stored: Callable[[Source, Options], list[Stored]]
+    requires: Callable[[Source, Options], list[Problem]]
+    neuron: bool = False
+
+
+def _published(name: str) -> Layout:
+    return Layout(name, lambda source, options: hf.stored(source, name, options), lambda source, options: hf.requires(source, name, options))
+
+
+def _neuron(name: str) -> Layout:
+    module = import_module(f"weighbridge.layouts.{name.replace('-', '_')}")
+    return Layout(name, lambda source, options: module.stored(source.inventory, options), lambda source, options: module.requires(source.inventory, options), True)
+
+
+NEURON = ("neuron", "neuron-shards")
+LAYOUTS: tuple[str, ...] = tuple(dict.fromkeys((*hf.PLAIN, *(s.layout for s in SCHEMES.values() if s.layout and s.layout not in NEURON), *NEURON)))
+
+
+def layout(name: str) -> Layout:
+    """A layout by the name that `--to` takes."""
     if name not in LAYOUTS:
-        raise Usage(f"no layout {name!r}; known are {', '.join(LAYOUTS)}", "--to")
-    return import_module(LAYOUTS[name])
+        raise Usage(f"no layout {name!r:.60}; known are {', '.join(LAYOUTS)}", "--to")
+    return _neuron(name) if name in NEURON else _published(name)

@@ -7,15 +7,16 @@ are the file names that every version of the loader takes (docs/neuron.md, "The 
 
 from __future__ import annotations
 
-from weighbridge.encoding.scheme import Encoding, plain
+from functools import cache
+
+from weighbridge.formats.scheme import Encoding, filled, plain
+from weighbridge.formats.schemes import SCHEMES
 from weighbridge.errors import Problem, Refused
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Placement, Stored, join, stack, turned, whole
 from weighbridge.models.inventory import Inventory
 from weighbridge.runtimes import neuron as reader
 
-SCALE_SUFFIX = ".scale"
-PEAK = 240.0  # Neuron's E4M3 ends there; above it the bytes mean infinity and NaN
 EXPERTS = "block_sparse_moe.expert_mlps.mlp_op"
 FAMILY = "minimax_m2"
 
@@ -25,9 +26,9 @@ def stored(inventory: Inventory, options: Options) -> list[Stored]:
     refuse_other_families(inventory)
     rest = "model-rest.safetensors"
     out = [
-        Stored("embed_tokens", ".weight", SCALE_SUFFIX, rest, whole(inventory["embed"]), None),
-        Stored("norm", ".weight", SCALE_SUFFIX, rest, whole(inventory["norm"]), None),
-        Stored("lm_head", ".weight", SCALE_SUFFIX, rest, whole(inventory["head"]), None),
+        Stored("embed_tokens", ".weight", rest, whole(inventory["embed"]), None),
+        Stored("norm", ".weight", rest, whole(inventory["norm"]), None),
+        Stored("lm_head", ".weight", rest, whole(inventory["head"]), None),
     ]
     digits = len(str(inventory.sizes["layers"] - 1))
     for layer in range(inventory.sizes["layers"]):
@@ -87,20 +88,25 @@ def attention_encoding(options: Options, projection: str, columns: int) -> Encod
     """Encoding of q, k, v or o (`projection`) with `columns` stored columns."""
     if options.attention == "bf16" or (options.attention == "published" and projection == "o"):
         return plain("BF16")
-    block = (1, options.block[1]) if options.attention == "exact" else (1, columns)
-    return Encoding("F8_E4M3", block, "F32", PEAK)
+    return codes((1, options.block[1]) if options.attention == "exact" else (1, columns))
 
 
 def expert_encoding(options: Options) -> Encoding:
     """Encoding of the stacked experts: stored axes are [in, out], so the block is turned."""
     rows, columns = options.block
-    return Encoding("F8_E4M3", (1, rows) if options.attention == "exact" else (columns, rows), "F32", PEAK)
+    return codes((1, rows) if options.attention == "exact" else (columns, rows))
+
+
+@cache
+def codes(block: tuple[int, int], scale_dtype: str = "F32") -> Encoding:
+    """FP8 up to 240 with one scale for each block of stored axes. One object for equal encodings: plans look ways up by it."""
+    return filled(SCHEMES["neuron-fp8"], block, dtypes={".scale": scale_dtype})
 
 
 def _attention(inventory: Inventory, options: Options, layer: int, file: str) -> list[Stored]:
     logical, name = f"layers.{layer}.", f"layers.{layer}."
     out = [
-        Stored(f"{name}{stored_name}", ".weight", SCALE_SUFFIX, file, whole(inventory[logical + weight]), None)
+        Stored(f"{name}{stored_name}", ".weight", file, whole(inventory[logical + weight]), None)
         for weight, stored_name in (("input_norm", "input_layernorm"), ("post_norm", "post_attention_layernorm"),
                                     ("attn.q_norm", "self_attn.q_norm"), ("attn.k_norm", "self_attn.k_norm"))
     ]
@@ -108,7 +114,7 @@ def _attention(inventory: Inventory, options: Options, layer: int, file: str) ->
         placed = whole(inventory[f"{logical}attn.{projection}"])
         encoding = attention_encoding(options, projection, placed.cols)
         slots, width = _scale_slots(inventory, options) if projection == "o" else (None, 0)
-        out.append(Stored(f"{name}self_attn.{projection}_proj", ".weight", SCALE_SUFFIX, file, placed, encoding, slots, width))
+        out.append(Stored(f"{name}self_attn.{projection}_proj", ".weight", file, placed, encoding, slots, width))
     return out
 
 
@@ -140,10 +146,10 @@ def _experts(inventory: Inventory, options: Options, layer: int, file: str) -> l
     moe, name = f"layers.{layer}.moe.", f"layers.{layer}."
     experts, encoding = range(inventory.sizes["experts"]), expert_encoding(options)
     return [
-        Stored(f"{name}block_sparse_moe.router.linear_router", ".weight", SCALE_SUFFIX, file, whole(inventory[moe + "router"]), None),
-        Stored(f"{name}block_sparse_moe.router.e_score_correction_bias", "", SCALE_SUFFIX, file, whole(inventory[moe + "router_bias"]), None),
-        Stored(f"{name}{EXPERTS}.gate_up_proj", ".weight", SCALE_SUFFIX, file, gate_up(inventory, layer, experts), encoding),
-        Stored(f"{name}{EXPERTS}.down_proj", ".weight", SCALE_SUFFIX, file, down(inventory, layer, experts), encoding),
+        Stored(f"{name}block_sparse_moe.router.linear_router", ".weight", file, whole(inventory[moe + "router"]), None),
+        Stored(f"{name}block_sparse_moe.router.e_score_correction_bias", "", file, whole(inventory[moe + "router_bias"]), None),
+        Stored(f"{name}{EXPERTS}.gate_up_proj", ".weight", file, gate_up(inventory, layer, experts), encoding),
+        Stored(f"{name}{EXPERTS}.down_proj", ".weight", file, down(inventory, layer, experts), encoding),
     ]
 
 
@@ -172,4 +178,4 @@ def _as_converted(s: Stored, sizes: dict[str, int], tp: int) -> Stored:
 def constant(name: str, values: tuple[int, ...], shape: tuple[int, int] | None = None) -> Stored:
     lead, cols = shape or (1, len(values))
     placed = Placement(1, lead, cols, (), vector=shape is None)
-    return Stored(name, "", "", "", placed, plain("I32"), constant=values)
+    return Stored(name, "", "", placed, plain("I32"), constant=values)

@@ -8,7 +8,7 @@ has the same names. Source: NxD trace/trace.py `shard_children`, docs/neuron.md 
 
 from __future__ import annotations
 
-from weighbridge.encoding.scheme import Encoding, plain
+from weighbridge.formats.scheme import Encoding, plain
 from weighbridge.errors import Problem
 from weighbridge.layouts import neuron
 from weighbridge.layouts.options import Options
@@ -83,7 +83,7 @@ class _Cutter:
             encoding = neuron.attention_encoding(self.options, projection, placed.cols)
             if projection == "o" and encoding.block and self.options.attention == "row":
                 # The row scale belongs to the whole row, not to this rank's share of it.
-                encoding = Encoding(encoding.dtype, (1, self.sizes["heads"] * self.sizes["head_dim"]), "F32", encoding.peak)
+                encoding = neuron.codes((1, self.sizes["heads"] * self.sizes["head_dim"]))
             stored = self._one(rank, f"{name}self_attn.{module}", placed, encoding)
             whole_rows = whole(self.inventory[f"{name}attn.o"]).parts[0] if projection == "o" and not placed.parts else None
             out.append(stored._replace(scale_part=whole_rows))
@@ -109,7 +109,7 @@ class _Cutter:
         return out
 
     def _one(self, rank: int, stem: str, placed: Placement, encoding: Encoding, suffix: str = ".weight") -> Stored:
-        return Stored(f"tp{rank}/{stem}", suffix, neuron.SCALE_SUFFIX, _file(rank), placed, encoding)
+        return Stored(f"tp{rank}/{stem}", suffix, _file(rank), placed, encoding)
 
     def _number(self, rank: int, name: str, values: tuple[int, ...], shape: tuple[int, int] | None = None) -> Stored:
         return neuron.constant(f"tp{rank}/{name}", values, shape)._replace(file=_file(rank))

@@ -9,7 +9,7 @@ from weighbridge.errors import Usage
 
 ATTENTION = ("published", "row", "bf16", "exact")
 SCALE_RULES = ("halve", "legacy-448-240", "reciprocal")
-SCALE_DTYPES = ("F32", "BF16")
+SCALE_DTYPES = ("F32", "BF16", "F16", "E8M0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,10 @@ class Options:
     scale_rule: str = "halve"
     scale_dtype: str = ""
     block: tuple[int, int] = (128, 128)
+    group: int = 0  # input channels that share a scale; 0 means the layout's usual number
+    zero_points: bool = False
+    keep_scales: bool = False
+    inexact: bool = False
     tp: int = 0
     moe_tp: int = 0
     moe_ep: int = 0
@@ -33,7 +37,7 @@ class Options:
         _one_of(self.scale_dtype or "F32", SCALE_DTYPES, "--scale-dtype")
         if len(self.block) != 2 or not all(0 < b <= 1 << 20 for b in self.block):
             raise Usage(f"block {self.block} is not rows,columns", "--block")
-        for name in ("tp", "moe_tp", "moe_ep", "batch", "context"):
+        for name in ("group", "tp", "moe_tp", "moe_ep", "batch", "context"):
             if not 0 <= getattr(self, name) <= 1 << 24:
                 raise Usage(f"{getattr(self, name)} is not a size", f"--{name.replace('_', '-')}")
 

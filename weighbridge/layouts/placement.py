@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from weighbridge.encoding.scheme import Encoding
+from weighbridge.formats.scheme import Encoding, Field, Role
 from weighbridge.models.inventory import Weight
 
 
@@ -137,18 +137,16 @@ def clip(part: Part, axis: int, start: int, stop: int, at: int) -> Part | None:
 
 
 class Stored(NamedTuple):
-    """One stored weight with its scale: names, file, rectangles and encoding.
+    """One stored weight with the tensors that help to read it: names, file, rectangles and encoding.
 
-    The weight's name is `stem + suffix`, the scale's `stem + scale_suffix`. `encoding` None means "as the
-    source has it". `scale_slots` (one case: NxD pads o_proj's weight at load but not its scale) gives the
-    column of the stored scale for each block column, `scale_cols` its width. `scale_part` is a rectangle
-    whose scales this tensor carries although it may hold none of its values (the row scale on a rank of zero
-    heads). `constant` makes a tensor of int32 values that belongs to no weight.
+    A coded weight lies under `stem` and the suffixes of its encoding's fields, a plain one under `stem + suffix`. `encoding` None means "as the
+    source has it". `scale_slots` (one case: NxD pads o_proj's weight at load but not its scale) gives the column of the stored scale for each block
+    column, `scale_cols` its width. `scale_part` is a rectangle whose scales this tensor carries although it may hold none of its values (the row
+    scale on a rank of zero heads). `constant` makes a tensor of int32 values that belongs to no weight.
     """
 
     stem: str
     suffix: str
-    scale_suffix: str
     file: str
     placement: Placement
     encoding: Encoding | None
@@ -159,17 +157,20 @@ class Stored(NamedTuple):
 
     @property
     def name(self) -> str:
-        return self.stem + self.suffix
-
-    @property
-    def scale_name(self) -> str:
-        return self.stem + self.scale_suffix
+        """The name of the tensor that holds the codes or the values."""
+        return self.stem + (self.encoding.code.suffix if self.encoding and self.encoding.quantized else self.suffix)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape in values."""
         return self.placement.shape
 
-    def scale_shape(self, encoding: Encoding) -> tuple[int, ...]:
-        grid = encoding.grid(self.shape)
-        padded = self.scale_slots is not None and grid[-1] == len(self.scale_slots)
-        return (*grid[:-1], self.scale_cols) if padded else grid
+    def field_name(self, field: Field) -> str:
+        """The name of the tensor that holds a field of `encoding`."""
+        return self.stem + (field.suffix if self.encoding and self.encoding.quantized else self.suffix)
+
+    def field_shape(self, field: Field) -> tuple[int, ...]:
+        """The stored shape of a field: padded where NxD pads a scale."""
+        shape = field.shapes(self.shape)[0]
+        padded = self.scale_slots is not None and field.role is Role.SCALE and shape[-1] == len(self.scale_slots)
+        return (*shape[:-1], self.scale_cols) if padded else shape

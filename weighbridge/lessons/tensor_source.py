@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import WeighbridgeError
-from weighbridge.inspection.claims import Claims, read_claims
+from weighbridge.formats.claim import Claims, read_claims
 from weighbridge.inspection.encodings import HELPERS, SCALE_WORDS, SCALES, Kind, read_kind
 from weighbridge.inspection.roles import role_of
 

@@ -30,6 +30,11 @@ class Claims:
     scale_format: str = ""
 
     @property
+    def family(self) -> str:
+        """The word of schemes' `methods`: `modelopt_fp4` is modelopt, GPTQ's second version is another one than its first."""
+        return method_family(self.method, self.fmt)
+
+    @property
     def quantized(self) -> bool:
         return bool(self.method)
 
@@ -40,6 +45,17 @@ class Claims:
             "bits": self.bits, "activation_scheme": self.activation or None, "scale_fmt": self.scale_format or None,
             "skip_key": self.skip_key or None, "skip": list(self.skip), "mtp_modules": self.mtp,
         }
+
+
+def method_family(method: str, fmt: str = "") -> str:
+    """One word for the spellings of a method."""
+    method = method.lower().replace("_", "-")
+    for stem in ("modelopt", "compressed", "awq", "bitsandbytes"):
+        if method.startswith(stem):
+            return "compressed-tensors" if stem == "compressed" else stem
+    if method.startswith("gptq"):
+        return "gptq_v2" if fmt == "gptq_v2" else "gptq"
+    return method.replace("-", "_")
 
 
 def read_claims(checkpoint: Checkpoint) -> Claims:
@@ -59,7 +75,7 @@ def read_claims(checkpoint: Checkpoint) -> Claims:
     return Claims(
         source=source,
         method=_text(claim.get("quant_method") or claim.get("quantization_dtype") or claim.get("quant_algo")),
-        fmt=_text(claim.get("fmt") or claim.get("format") or claim.get("quant_algo")),
+        fmt=_text(claim.get("fmt") or claim.get("checkpoint_format") or claim.get("format") or claim.get("quant_algo")),
         blocks=_blocks(claim, weights),
         groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)]),
         bits=next(iter(_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") for w in weights)])), None),

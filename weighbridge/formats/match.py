@@ -1,0 +1,276 @@
+"""Which scheme each stored weight follows: from the names, dtypes and shapes of its tensors, and from what the configuration claims.
+
+Tensors that belong together share a stem (`model.layers.0.mlp.up_proj`) and differ in suffix. Headers that are alike are judged once. A block or a
+group is claimed, never derived: another one can have the same number of scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from math import prod
+from typing import NamedTuple
+
+import msgspec
+
+from weighbridge.checkpoint.dtypes import BITS, FP8
+from weighbridge.checkpoint.header import Tensor
+from weighbridge.formats.claim import Claims
+from weighbridge.formats.element import PLAIN
+from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, filled, plain
+from weighbridge.formats.schemes import SCHEMES
+
+# Scales of activations and of the key/value cache that lie under names of their own: they are carried along, and are no weights.
+CARRIED = frozenset({"k_scale", "v_scale", "q_scale", "kv_scale", "output_scale", "k_bias", "v_bias", "prob_output_scale"})
+_BARE = ("_blocks", "_scales", "_scale_inv")  # suffixes without a dot
+_SLICES = (2, 4, 8, 16)  # a file that was cut for so many ranks first restarts its grid in each slice
+Heads = tuple[tuple[str, str, tuple[int, ...]], ...]  # (suffix, dtype, shape), sorted
+
+
+class Fit(NamedTuple):
+    """What equal headers say. `shape` counts values, in stored axes; `slices` is how often the grid restarts along the rows.
+
+    `problem` is empty where a scheme fits, else why none does, with the numbers that disagree; `code` names it for findings.
+    """
+
+    encoding: Encoding | None
+    shape: tuple[int, ...]
+    slices: int = 1
+    code: str = ""
+    problem: str = ""
+
+
+class StoredWeight(NamedTuple):
+    """A stored weight: all tensors of one stem, by suffix, and the scheme that they follow."""
+
+    stem: str
+    tensors: dict[str, Tensor]
+    fit: Fit
+
+    @property
+    def code(self) -> Tensor:
+        """The tensor that holds the codes."""
+        encoding = self.fit.encoding
+        for field in (encoding.code,) if encoding else ():
+            for suffix in field.suffixes:
+                if suffix in self.tensors:
+                    return self.tensors[suffix]
+        return next(iter(self.tensors.values()))
+
+    def tensor(self, field: Field) -> Tensor | None:
+        """The tensor of a field, under whichever of its names it lies."""
+        return next((self.tensors[s] for s in field.suffixes if s in self.tensors), None)
+
+
+@cache
+def _suffixes() -> tuple[frozenset[str], frozenset[str]]:
+    """Last words of suffixes with one dot, and suffixes with more."""
+    every = {s for scheme in SCHEMES.values() for field in _every(scheme.fields) for s in field.suffixes}
+    return frozenset(s[1:] for s in every if s.startswith(".") and s.count(".") == 1), frozenset(s for s in every if s.count(".") > 1)
+
+
+def _every(fields: Iterable[Field]) -> Iterable[Field]:
+    for field in fields:
+        yield field
+        yield from _every(field.inner)
+
+
+def split(name: str) -> tuple[str, str]:
+    """(stem, suffix) of a tensor's name; what no scheme names has an empty suffix."""
+    words, _ = _suffixes()
+    stem, _, last = name.rpartition(".")
+    if last in words:
+        return stem, "." + last
+    if ".weight." in name:
+        stem, _, last = name.partition(".weight.")
+        return stem, ".weight." + last
+    for bare in _BARE:
+        if last.endswith(bare) and last != bare:
+            return name[: -len(bare)], bare
+    return name, ""
+
+
+def stored_weights(tensors: Mapping[str, Tensor], claims: Claims, read: Callable[[Tensor], bytes] | None = None) -> dict[str, StoredWeight]:
+    """Every stem with its scheme. `read` gives the bytes of a tensor, where a scheme keeps its sizes in one (bitsandbytes)."""
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        stem, suffix = split(name)
+        grouped.setdefault(stem, {})[suffix] = tensor
+    _separate_bare(grouped)
+    fits: dict[Heads, Fit] = {}
+    matcher = _Matcher(claims)
+    found: dict[str, StoredWeight] = {}
+    for stem, own in grouped.items():
+        heads = tuple((suffix, t.dtype, t.shape) for suffix, t in own.items()) if len(own) == 1 else tuple(
+            sorted((suffix, t.dtype, t.shape) for suffix, t in own.items()))
+        fit = fits.get(heads)
+        if fit is None:
+            fit = matcher.fit(heads, own, read)
+            if ".weight.absmax" not in own:  # its sizes lie in a tensor of its own
+                fits[heads] = fit
+        found[stem] = StoredWeight(stem, own, fit)
+    return found
+
+
+def _separate_bare(grouped: dict[str, dict[str, Tensor]]) -> None:
+    """`x_scales` is a scale only beside `x_blocks` or `x`; else it is a tensor of its own name."""
+    for stem, own in list(grouped.items()):
+        bare = [s for s in own if s in _BARE]
+        if bare and not ({"_blocks", ""} & own.keys()):
+            for suffix in bare:
+                grouped.setdefault(stem + suffix, {})[""] = own.pop(suffix)
+            if not own:
+                del grouped[stem]
+
+
+class _Matcher:
+    """Judges headers under one claim: schemes of the claimed method come first."""
+
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+        family = claims.family
+        self.ordered = sorted(SCHEMES.values(), key=lambda s: family not in s.methods)  # stable: the table's order otherwise
+        self.blocks: list[tuple[int, int] | None] = [*claims.blocks]
+        self.groups: list[int] = [*claims.groups]
+
+    def fit(self, heads: Heads, own: Mapping[str, Tensor], read: Callable[[Tensor], bytes] | None) -> Fit:
+        present = {suffix: (dtype, shape) for suffix, dtype, shape in heads}
+        if len(present) == 1:
+            (suffix, (dtype, shape)), = present.items()
+            return _alone(suffix, dtype, shape)
+        near: list[str] = []
+        for scheme in self.ordered:
+            dtypes = _dtypes(scheme, present)
+            if dtypes is None:
+                continue
+            if scheme.refused:
+                return Fit(None, (), code="encoding", problem=scheme.refused)
+            shape = _true_shape(scheme, present, own, read)
+            for block, group in self._sizes(scheme):
+                encoding = _filled(scheme.name, block, group, dtypes)
+                fit = _fitting(encoding, shape, present)
+                if isinstance(fit, Fit):
+                    return fit
+                near.append(fit)
+            if not self._sizes(scheme):
+                near.append(f"{scheme.name} needs the size of a {'block' if _needs(scheme, BLOCK) else 'group'}, and the configuration claims none")
+        return _unexplained(present, near)
+
+    def _sizes(self, scheme: Scheme) -> list[tuple[tuple[int, int] | None, int]]:
+        blocks = self.blocks if _needs(scheme, BLOCK) else [None]
+        groups = self.groups if _needs(scheme, GROUP) else [0]
+        return [(block, group) for block in blocks for group in groups]
+
+
+def _needs(scheme: Scheme, size: int) -> bool:
+    return any(size in field.block for field in _every(scheme.fields))
+
+
+def _alone(suffix: str, dtype: str, shape: tuple[int, ...]) -> Fit:
+    """A tensor without companions: its values themselves, or codes that have lost their scale."""
+    if suffix in (".weight", "") and dtype not in FP8 and dtype not in ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0"):
+        return Fit(plain(dtype), shape)
+    if suffix in (".weight", "", ".weight_packed", "_blocks", ".qweight"):
+        return Fit(None, shape, code="weight-without-scale", problem=f"{dtype} {list(shape)} without a scale")
+    return Fit(None, shape, code="scale-without-weight", problem=f"{suffix.lstrip('._')} {dtype} {list(shape)} without its weight")
+
+
+def _dtypes(scheme: Scheme, present: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[tuple[str, str], ...] | None:
+    """The stored dtype of each field, by the field's first suffix; None where names or dtypes are not this scheme's."""
+    left = set(present)
+    found = []
+    for field in _every(scheme.fields):
+        suffix = next((s for s in field.suffixes if s in left), None)
+        if suffix is None:
+            if field.optional:
+                continue
+            return None
+        left.discard(suffix)
+        dtype = present[suffix][0]
+        if dtype not in field.dtypes:
+            return None
+        found.append((field.suffix, dtype))
+    return tuple(found) if not left else None
+
+
+@cache
+def _filled(name: str, block: tuple[int, int] | None, group: int, dtypes: tuple[tuple[str, str], ...]) -> Encoding:
+    """One object for equal encodings: plans look ways up by it."""
+    return filled(SCHEMES[name], block, group, dict(dtypes))
+
+
+def _true_shape(scheme: Scheme, present: Mapping[str, tuple[str, tuple[int, ...]]], own: Mapping[str, Tensor],
+                read: Callable[[Tensor], bytes] | None) -> tuple[int, ...]:
+    """The shape in values of the codes' tensor, filled up to whole units."""
+    code = scheme.code
+    stored = present[next(s for s in code.suffixes if s in present)][1]
+    if Form.FLAT in code.forms:
+        return _quant_state_shape(own, read)
+    if Form.SIXTEENS in code.forms and len(stored) >= 3:
+        stored = (*stored[:-2], stored[-2] * stored[-1])
+    if len(stored) < 2 or not code.packing.packed:
+        return stored
+    each = code.packing.size * 8 // BITS[code.dtype]
+    sizes = list(stored)
+    sizes[code.packing.axis] = sizes[code.packing.axis] // each * code.packing.values
+    return tuple(sizes)
+
+
+def _quant_state_shape(own: Mapping[str, Tensor], read: Callable[[Tensor], bytes] | None) -> tuple[int, ...]:
+    """bitsandbytes writes the shape into a tensor of JSON; a hostile one gives no shape."""
+    state = next((t for suffix, t in own.items() if "quant_state" in suffix), None)
+    if state is None or read is None or state.nbytes > 4096:
+        return ()
+    try:
+        shape = msgspec.json.decode(read(state)).get("shape")
+    except (msgspec.DecodeError, AttributeError, RecursionError, UnicodeDecodeError):
+        return ()
+    good = isinstance(shape, list) and 1 <= len(shape) <= 2 and all(isinstance(s, int) and 0 < s <= 1 << 31 for s in shape)
+    return tuple(shape) if good else ()
+
+
+def _fitting(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, tuple[str, tuple[int, ...]]]) -> Fit | str:
+    """A fit, or the first field whose shape is another one, in words."""
+    if not shape:
+        return f"{encoding.scheme}: the shape of the weight cannot be read"
+    wrong = _first_wrong(encoding, shape, present)
+    if wrong is None:
+        return Fit(encoding, shape)
+    if len(shape) == 2 and encoding.block and encoding.block[0] > 1:
+        for slices in _SLICES:
+            if shape[0] % slices == 0 and _first_wrong(encoding, (shape[0] // slices, shape[1]), present, slices) is None:
+                return Fit(encoding, shape, slices)
+    return wrong
+
+
+def _first_wrong(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, tuple[str, tuple[int, ...]]], slices: int = 1) -> str | None:
+    for field in _every(encoding.fields):
+        suffix = next((s for s in field.suffixes if s in present), None)
+        if suffix is None or field.role is Role.NOTE:
+            continue
+        stored = present[suffix][1]
+        wanted = field.shapes(shape)
+        if slices > 1:
+            wanted = tuple((w[0] * slices, *w[1:]) for w in wanted if w)
+        elif len(shape) > 2 and field.block == (WHOLE, WHOLE):
+            wanted = (*wanted, (1,), ())  # one for the whole stack
+        if stored not in wanted:
+            size = f"block {encoding.block[0]}x{encoding.block[1]} " if encoding.block and WHOLE not in encoding.block else ""
+            return f"{suffix.lstrip('._')} is {list(stored)}, a weight of {list(shape)} values needs {' or '.join(str(list(w)) for w in wanted)} ({size}{encoding.scheme})"
+    return None
+
+
+def _unexplained(present: Mapping[str, tuple[str, tuple[int, ...]]], near: list[str]) -> Fit:
+    weight = next((present[s] for s in (".weight", ".weight_packed", ".qweight", "_blocks", "") if s in present), None)
+    if weight is None:
+        names = ", ".join(s.lstrip("._") for s in present)
+        return Fit(None, (), code="scale-without-weight", problem=f"{names} without the weight that it belongs to")
+    dtype, shape = weight
+    others = {s: v for s, v in present.items() if v is not weight}
+    if dtype in PLAIN:
+        suffix, (_, grid) = next(iter(others.items()))
+        return Fit(None, shape, code="scale-beside-float", problem=f"{dtype} weight with {suffix.lstrip('._')} {list(grid)} beside it: is it decoded already?")
+    if near:
+        return Fit(None, shape, code="scale-shape", problem="; ".join(dict.fromkeys(near)))
+    listed = ", ".join(f"{s.lstrip('._') or 'weight'} {d} {list(v)}" for s, (d, v) in sorted(present.items()))
+    return Fit(None, shape, code="encoding", problem=f"no scheme is known for {listed}")
