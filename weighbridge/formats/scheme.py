@@ -35,6 +35,7 @@ class Role(StrEnum):
     OFFSET = "offset"  # added to a coded scale (bitsandbytes' nested absmax)
     SHAPE = "shape"  # the true [rows, columns] of a padded weight
     ACTIVATION = "activation"  # a scale of the layer's input: carried along, no part of the weight
+    ACTIVATION_DIVISOR = "activation divisor"  # the same, as a divisor
     NOTE = "note"  # metadata of the format, no part of the value
 
 

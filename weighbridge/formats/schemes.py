@@ -23,9 +23,9 @@ def _scale(suffix: str, dtypes: tuple[str, ...], block: tuple[int, int], *forms:
     return Field(role, (suffix,), element, dtypes, block, whole(32), forms or (Form.MATRIX,), inner, over=over, flat=flat)
 
 
-def _activation(suffix: str, *more: str) -> Field:
+def _activation(suffix: str, *more: str, role: Role = Role.ACTIVATION) -> Field:
     """A scale of the layer's input, one for the layer: no part of the weight."""
-    return Field(Role.ACTIVATION, (suffix, *more), "", FLOATS, TENSOR, whole(32), (Form.SCALAR, Form.ONE), optional=True)
+    return Field(role, (suffix, *more), "", FLOATS, TENSOR, whole(32), (Form.SCALAR, Form.ONE), optional=True)
 
 
 def _note(suffix: str, dtypes: tuple[str, ...], role: Role = Role.NOTE, form: Form = Form.PAIR) -> Field:
@@ -76,7 +76,7 @@ CT_FLOAT = (
     Scheme("ct-int8-tensor", "INT8 with one scale per tensor", "tensor", INT8,
            (_scale(".weight_scale", FLOATS, TENSOR, Form.ONE, Form.SCALAR), _activation(".input_scale")), CT),
     Scheme("ct-nvfp4", "NVFP4 with a divisor for the tensor", "group", _code(".weight_packed", "U8", "e2m1", LOW_FIRST),
-           (_scale(".weight_scale", ("F8_E4M3",), (1, 16), inner=(_GLOBAL,)), _activation(".input_global_scale")), CT, "ct-nvfp4"),
+           (_scale(".weight_scale", ("F8_E4M3",), (1, 16), inner=(_GLOBAL,)), _activation(".input_global_scale", role=Role.ACTIVATION_DIVISOR)), CT, "ct-nvfp4"),
     Scheme("ct-mxfp4", "MXFP4", "group", _code(".weight_packed", "U8", "e2m1", LOW_FIRST), (_scale(".weight_scale", BYTES, (1, 32)),), CT, "ct-mxfp4"),
 )
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import msgspec
 
 from weighbridge import __version__
-from weighbridge.encoding.scheme import Encoding
+from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.errors import Problem, Refused
-from weighbridge.layouts import layout as layout_module
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.scheme import Encoding, Field, Role, plain
+from weighbridge.layouts import NEURON
+from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
-from weighbridge.plan.bind import Bound, Source
 from weighbridge.plan.cover import Fragment, Rect, cover, nests
-from weighbridge.plan.steps import Step, choose
+from weighbridge.plan.scales import ScaleLook, ScaleLooks
+from weighbridge.plan.source import Bound, Source
+from weighbridge.plan.steps import Kind, Refusal, Step, choose
 
 # What `--allow` can wave through: things that are left out of the output, and the scale rule that must be named.
 ALLOWABLE = frozenset({"surplus-tensor", "surplus-file", "scale-without-weight", "index-lacks", "index-wrong-file", "reciprocal"})
@@ -46,14 +50,21 @@ class Target(NamedTuple):
     pieces: tuple[Piece, ...]
 
     @property
-    def weight_bytes(self) -> int:
-        return _product(self.stored.shape) * self.encoding.itemsize
+    def fields(self) -> tuple[Field, ...]:
+        """The fields that are written, the codes first: what weighs, and what its reader needs beside that."""
+        return tuple(f for f in self.encoding.stored_fields if f.weighs or f.role is Role.SHAPE)
 
     @property
-    def scale_bytes(self) -> int:
-        if not self.encoding.quantized:
-            return 0
-        return _product(self.stored.scale_shape(self.encoding)) * self.encoding.scale_itemsize
+    def weight_bytes(self) -> int:
+        return self.field_bytes(self.encoding.code)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all its tensors."""
+        return sum(self.field_bytes(f) for f in self.fields)
+
+    def field_bytes(self, field: Field) -> int:
+        return _product(self.stored.field_shape(field)) * BITS[field.dtype] // 8
 
 
 @dataclass(frozen=True)
@@ -84,14 +95,14 @@ class Plan:
 
     @cached_property
     def bytes_written(self) -> int:
-        return sum(t.weight_bytes + t.scale_bytes for t in self.targets)
+        return sum(t.bytes for t in self.targets)
 
     @cached_property
     def bytes_read(self) -> int:
         """Bytes of the source that pieces touch, each as often as a piece touches it."""
-        sizes = [b.encoding.itemsize for b in self.source.bound]
-        weights = sum(f.lrows * f.lcols * sizes[f.source] for t in self.targets for p in t.pieces for f in p.fragments)
-        return weights + sum(b.scale.nbytes for b in self.source.bound if b.scale is not None)
+        bits = [ELEMENTS[b.encoding.element].bits if b.encoding.element in ELEMENTS else BITS[b.encoding.dtype] for b in self.source.bound]
+        weights = sum(f.lrows * f.lcols * bits[f.source] for t in self.targets for p in t.pieces for f in p.fragments) // 8
+        return weights + sum(b.nbytes - b.weight.nbytes for b in self.source.bound)
 
     @property
     def scales(self) -> int:
@@ -133,22 +144,16 @@ class Plan:
 
 def make_plan(source: Source, layout: str, options: Options) -> Plan:
     """Resolve a destination layout against a source. Problems are in the plan; `Plan.refuse` raises them."""
-    module = layout_module(layout)
-    if not options.scale_dtype and layout == "hf-fp8":
-        options = replace(options, scale_dtype=_own_scale_dtype(source))
-    demands = module.requires(source.inventory, options)
+    rules = layout_of(layout)
+    demands = rules.requires(source, options)
     problems = source.problems + demands
     if demands:
         return Plan(source, layout, options, [], problems)
     resolver = Resolver(source, options)
-    targets = [resolver.target(s) for s in module.stored(source.inventory, options)]
+    targets = [resolver.target(s) for s in rules.stored(source, options)]
     known = {p.where for p in problems}
     problems = problems + [p for p in resolver.problems if p.where not in known]
     return Plan(source, layout, options, targets, _without_echo(problems))
-
-
-def _own_scale_dtype(source: Source) -> str:
-    return next((b.scale.dtype for b in source.bound if b.scale is not None and b.scale.dtype in ("F32", "BF16")), "F32")
 
 
 def _without_echo(problems: list[Problem]) -> list[Problem]:
@@ -165,23 +170,24 @@ class Resolver:
         self.problems: list[Problem] = []
         stated = source.checkpoint.manifest.get("options")
         self.stated = stated if isinstance(stated, dict) else {}
-        self.halved = self.stated.get("scale_rule") == "halve" and source.layout.startswith("neuron")
-        self.steps: dict[tuple[object, ...], Step | None] = {}
+        self.halved = self.stated.get("scale_rule") == "halve" and source.layout in NEURON
+        self.steps: dict[tuple[object, ...], Step | Refusal] = {}
+        self.looks = ScaleLooks(source)
 
     def target(self, stored: Stored) -> Target:
         encoding = stored.encoding or self._own_encoding(stored)
         pieces = [piece for part in stored.placement.parts for piece in self._pieces(stored, part, encoding)]
-        if stored.scale_part and encoding.quantized and encoding.block[1] >= stored.scale_part.cols:  # type: ignore[index]
+        if stored.scale_part and encoding.block and (encoding.block[1] or stored.placement.cols) >= stored.scale_part.cols:
             pieces += [piece._replace(scale_only=True) for piece in self._pieces(stored, stored.scale_part, encoding)]
-        return Target(stored, encoding, tuple(pieces))
+        return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces))
 
     def _own_encoding(self, stored: Stored) -> Encoding:
         """What "as the source has it" means: the plain dtype of the weight there."""
         for part in stored.placement.parts:
             for number, _ in self.source.holders.get(part.weight, ()):
                 own = self.source.bound[number].encoding
-                return own if not own.quantized else Encoding("BF16")
-        return Encoding("BF16")
+                return own if not own.quantized else plain("BF16")
+        return plain("BF16")
 
     def _pieces(self, stored: Stored, part: Part, encoding: Encoding) -> list[Piece]:
         rect = (part.row, part.col, part.rows, part.cols)
@@ -194,30 +200,35 @@ class Resolver:
         out = []
         for fragment in fragments:
             step = self._step(part, encoding, fragment)
-            if step is None:
+            if isinstance(step, Refusal):
                 source = self.source.bound[fragment.source]
-                self.problems.append(Problem("no-step", f"no way from {source.encoding.describe()} to {encoding.describe()}", stored.name))
+                self.problems.append(Problem("no-step", f"no way from {source.encoding.describe()} to {encoding.describe()}: {step.says}",
+                                             stored.name, step.hint))
                 return []
-            if encoding.quantized and step.name in ("requantize", "quantize"):
+            if step.kind in (Kind.QUANTIZE, Kind.SHIFT):
                 return [self._block_piece(part, encoding, step)]
             out.append(Piece(narrow(part, fragment), step, (fragment,)))
         return out
 
-    def _step(self, part: Part, encoding: Encoding, fragment: Fragment) -> Step | None:
+    def _step(self, part: Part, encoding: Encoding, fragment: Fragment) -> Step | Refusal:
         bound = self.source.bound[fragment.source]
         stacked = bound.stored.placement.stacked
-        # Equal geometry gives an equal step; identity stands for equality, since encodings are shared objects.
-        whole = self.source.inventory[part.weight].shape
+        # Equal geometry gives an equal step, unless its scales were asked; identity stands for equality, since encodings are shared objects.
+        whole = self.source.weight(part.weight).shape
         key = (id(bound.encoding), id(encoding), stacked, whole, part[1:5], part[6:], fragment[2:])
-        if key not in self.steps:
-            self.steps[key] = self._new_step(part, encoding, fragment, bound.encoding, stacked)
-        return self.steps[key]
+        step = self.steps.get(key)
+        if step is None:
+            look = self.looks.of(bound)
+            step = self._new_step(part, encoding, fragment, bound.encoding, stacked, look)
+            if not look.asked:
+                self.steps[key] = step
+        return step
 
-    def _new_step(self, part: Part, encoding: Encoding, fragment: Fragment, source: Encoding, stacked: bool) -> Step | None:
+    def _new_step(self, part: Part, encoding: Encoding, fragment: Fragment, source: Encoding, stacked: bool, look: ScaleLook) -> Step | Refusal:
         nested = source.quantized and encoding.quantized and _nested(part, encoding, fragment, source, self._around(part, encoding))
         # Attention that was requantized per row was not halved; only its exact form has a way back.
         halved = self.halved and (stacked or self.stated.get("attention") == "exact")
-        return choose(source, encoding, self.options, nested, halved)
+        return choose(source, encoding, self.options, nested, halved, look)
 
     def _block_piece(self, part: Part, encoding: Encoding, step: Step) -> Piece:
         """New scales are made over whole blocks of the logical weight, so that a cut does not change them."""
@@ -228,8 +239,10 @@ class Resolver:
 
     def _around(self, part: Part, encoding: Encoding) -> Rect:
         """The whole destination blocks around a part, in the logical axes of its weight."""
-        rows, cols = self.source.inventory[part.weight].shape
-        high, wide = encoding.block[::-1] if part.turned else encoding.block  # type: ignore[index]
+        rows, cols = self.source.weight(part.weight).shape
+        assert encoding.block
+        high, wide = encoding.block[::-1] if part.turned else encoding.block
+        high, wide = high or rows, wide or cols
         row, col = part.row // high * high, part.col // wide * wide
         end = min(rows, -(-(part.row + part.rows) // high) * high)
         edge = min(cols, -(-(part.col + part.cols) // wide) * wide)
@@ -255,10 +268,11 @@ def _nested(part: Part, encoding: Encoding, fragment: Fragment, source: Encoding
     assert encoding.block and source.block
     piece = narrow(part, fragment)
     turned = part.turned != fragment.turned
-    own = source.block[::-1] if turned else source.block
+    own = tuple(size or 1 << 40 for size in (source.block[::-1] if turned else source.block))  # a whole axis is longer than any
+    wanted = tuple(size or 1 << 40 for size in encoding.block)
     corner = (fragment.col, fragment.row) if turned else (fragment.row, fragment.col)
     whole = around[:1:-1] if part.turned else around[2:]
-    return all(nests(own[axis], encoding.block[axis], corner[axis] - at, at, piece.extent[axis])
+    return all(nests(own[axis], wanted[axis], corner[axis] - at, at, piece.extent[axis])
                and (whole[axis] <= part.extent[axis] or own[axis] >= whole[axis])
                for axis, at in enumerate((piece.at_row, piece.at_col)))
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.errors import Problem
+from weighbridge.errors import Problem, WeighbridgeError
 from weighbridge.formats.claim import Claims
 from weighbridge.formats.scheme import Encoding, Field
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models import Inventory
 from weighbridge.models.inventory import Weight
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Bound(NamedTuple):
@@ -86,6 +89,16 @@ class Source:
     @property
     def scales(self) -> int:
         return sum(1 for b in self.bound if b.scale is not None)
+
+    def read(self, tensor: Tensor) -> np.ndarray:
+        """All bytes of a small tensor, uint8 [n], from wherever the checkpoint lies. Raises WeighbridgeError where they end early."""
+        import numpy as np
+
+        raw = self.checkpoint.store.read(tensor.file, tensor.start, tensor.nbytes)
+        if len(raw) != tensor.nbytes:
+            raise WeighbridgeError("source-changed", f"the file ended: {len(raw):,} of {tensor.nbytes:,} bytes could be read",
+                                   f"{tensor.file}: {tensor.name}", "the file is shorter than when its header was read: start again")
+        return np.frombuffer(raw, np.uint8)
 
     def weight(self, name: str) -> Weight:
         """A logical weight by name, optional ones too."""

@@ -186,7 +186,7 @@ def _keep(source: Encoding, target: Encoding, moved: int, options: Options, fact
     one, two = source.scale, target.scale
     if one is None or two is None or (bool(one.inner) != bool(two.inner)):
         return None
-    same_words = source.code.packing == target.code.packing and source.element == target.element and bool(source.zero) == bool(target.zero)
+    same_words = [(f.element, f.packing) for f in source.fields if f.weighs] == [(f.element, f.packing) for f in target.fields if f.weighs]
     if one.inner and one.inner[0].role is not two.inner[0].role:
         return Step("respell", Kind.KEEP, True, 2.0**-23, 0.0, "the same codes and block scales; the tensor's scale becomes its reciprocal, within one unit of F32")
     if contains(two.element, one.element):
