@@ -29,6 +29,8 @@ FORMATS = {
     "e4m3fnuz": Format(4, 3, 8, 240.0, 0x80),  # AMD: no -0, its code is the only NaN
     "e5m2": Format(5, 2, 15, 57344.0, 0x7F),  # IEEE-like: infinity at 0x7C, NaN above
     "e2m1": Format(2, 1, 1, 6.0, None),  # FP4, one code per nibble
+    "e3m2": Format(3, 2, 3, 28.0, None),  # FP6, both of OCP microscaling
+    "e2m3": Format(2, 3, 1, 7.5, None),
 }
 
 

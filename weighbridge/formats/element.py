@@ -6,6 +6,7 @@ Sources: OCP 8-bit Floating Point (OFP8) 1.0, OCP Microscaling Formats (MX) 1.0,
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 
@@ -50,7 +51,26 @@ def _unsigned(bits: int, less: int = 0) -> Element:
 def _book(name: str, values: tuple[float, ...]) -> Element:
     ordered = sorted(values)
     gap = max(b - a for a, b in zip(ordered, ordered[1:], strict=False))
-    return Element(name, 4, "book", max(abs(v) for v in values), 0.0, gap / 2, book=values)
+    return Element(name, (len(values) - 1).bit_length(), "book", max(abs(v) for v in values), 0.0, gap / 2, book=values)
+
+
+def _f32(value: float) -> float:
+    """The nearest float32."""
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def _dynamic_map() -> tuple[float, ...]:
+    """The 256 values by which bitsandbytes stores absmax in 8 bits, as `functional.create_dynamic_map` reckons them: in float32.
+
+    Per power of ten from 1e-6 to 1: the middles between 2^i + 1 steps from 0.1 to 1, with both signs; and 0 and 1.
+    """
+    values = [0.0, 1.0]
+    for i in range(7):
+        count, step = 1 << i, _f32(_f32(1.0 - _f32(0.1)) / (1 << i))
+        edges = [_f32(_f32(0.1) + step * k) if 2 * k < count + 1 else _f32(1.0 - step * (count - k)) for k in range(count + 1)]
+        middles = [_f32(_f32(a + b) / 2) for a, b in zip(edges, edges[1:], strict=False)]
+        values += [sign * _f32(_f32(10.0 ** (i - 6)) * middle) for middle in middles for sign in (1.0, -1.0)]
+    return tuple(sorted(values))
 
 
 NF4 = (-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0,
@@ -78,7 +98,8 @@ ELEMENTS: dict[str, Element] = {e.name: e for e in (
     Element("int32", 32, "int", 2.0**31, 0.0, 0.5),
     Element("int64", 64, "int", 2.0**63, 0.0, 0.5),
     _book("nf4", NF4),
-    _book("fp4", (*_FP4, *(-v for v in _FP4))),
+    _book("fp4", (*_FP4, *(0.0 - v for v in _FP4))),
+    _book("dynamic8", _dynamic_map()),
 )}
 
 # A dtype of safetensors -> the element of a plain tensor of it. What is not here holds codes, or is no number of a weight.

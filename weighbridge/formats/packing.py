@@ -14,7 +14,8 @@ from typing import NamedTuple
 class Packing(NamedTuple):
     """`values` codes of `width` bits lie in `size` bytes; code i begins at bit `starts[i]`, counted from the lowest bit of the first byte.
 
-    Units follow one another along the stored `axis`: -1 columns, -2 rows.
+    Units follow one another along the stored `axis`: -1 columns, -2 rows. A unit is `size / word` stored elements of `word` bytes, which follow one
+    another along that axis, too: three words of 3-bit codes along the rows lie in three rows, one below the other.
     """
 
     values: int
@@ -22,6 +23,7 @@ class Packing(NamedTuple):
     width: int
     starts: tuple[int, ...]
     axis: int = -1
+    word: int = 1
 
     @property
     def packed(self) -> bool:
@@ -35,14 +37,14 @@ class Packing(NamedTuple):
 
 def whole(bits: int) -> Packing:
     """One value in each unit of whole bytes."""
-    return Packing(1, bits // 8, bits, (0,))
+    return Packing(1, bits // 8, bits, (0,), word=bits // 8)
 
 
 def dense(width: int, word: int = 32, axis: int = -1) -> Packing:
     """A little-endian bit stream in words of `word` bits: as few words as hold a whole number of codes."""
     words = width // gcd(width, word)
     values = words * word // width
-    return Packing(values, words * word // 8, width, tuple(width * i for i in range(values)), axis)
+    return Packing(values, words * word // 8, width, tuple(width * i for i in range(values)), axis, word // 8)
 
 
 def ordered(width: int, order: tuple[int, ...], axis: int = -1) -> Packing:
@@ -50,7 +52,8 @@ def ordered(width: int, order: tuple[int, ...], axis: int = -1) -> Packing:
     starts = [0] * len(order)
     for place, value in enumerate(order):
         starts[value] = width * place
-    return Packing(len(order), len(order) * width // 8, width, tuple(starts), axis)
+    size = len(order) * width // 8
+    return Packing(len(order), size, width, tuple(starts), axis, size)
 
 
 LOW_FIRST = dense(4, 8)  # two codes in a byte, the first in the low nibble

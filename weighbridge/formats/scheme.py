@@ -93,6 +93,10 @@ class Field(NamedTuple):
         high, wide = (size or length for size, length in zip(self.block, (rows, cols), strict=True))
         return -(-rows // max(1, high)), -(-cols // max(1, wide))
 
+    def turned(self) -> Field:
+        """The same field seen along the other order of the two axes."""
+        return self._replace(block=self.block[::-1], packing=self.packing._replace(axis=-3 - self.packing.axis), inner=tuple(f.turned() for f in self.inner))
+
     def packed_grid(self, rows: int, cols: int) -> tuple[int, int]:
         """Stored elements (of the field's dtype) for a matrix of [rows, cols] stored values."""
         grid = list(self.grid(rows, cols))
@@ -213,6 +217,10 @@ class Encoding:
                     along[field.packing.axis] *= field.packing.values
                     size = [lcm(size[0], along[0] if field.packing.axis == -2 else 1), lcm(size[1], along[1] if field.packing.axis == -1 else 1)]
         return size[0], size[1]
+
+    def turned(self) -> Encoding:
+        """The same encoding seen along the other order of the two axes."""
+        return replace(self, code=self.code.turned(), factors=tuple(f.turned() for f in self.factors))
 
     def describe(self) -> str:
         """One phrase: `E4M3 (max 240), block 128x128, F32 scales`."""

@@ -147,7 +147,8 @@ def _bitsandbytes(book: str, nested: bool) -> Scheme:
     notes = [_note(".weight.quant_map", ("F32",)), _note(f".weight.quant_state.bitsandbytes__{book}", ("U8",))]
     if nested:
         inner = _scale(".weight.nested_absmax", ("F32",), (1, 256), Form.VECTOR, flat=True)
-        absmax = _scale(".weight.absmax", ("U8",), (1, 64), Form.VECTOR, flat=True, inner=(inner,), element="dynamic8")
+        mean = Field(Role.OFFSET, (notes[1].suffix,), "nested_offset", ("U8",), TENSOR)  # a number of the JSON text, under this key
+        absmax = _scale(".weight.absmax", ("U8",), (1, 64), Form.VECTOR, flat=True, inner=(inner, mean), element="dynamic8")
         notes.append(_note(".weight.nested_quant_map", ("F32",)))
     return Scheme(f"bnb-{book}" + ("-nested" if nested else ""), f"bitsandbytes {book.upper()}: a codebook over 64 values in a row", "group",
                   _code(".weight", "U8", book, HIGH_FIRST, Form.FLAT), (absmax, *notes), ("bitsandbytes",))
