@@ -73,14 +73,15 @@ class Slab:
         rows, cols = part.extent
         return self.codes_RC[part.at_row : part.at_row + rows, part.at_col : part.at_col + cols]
 
-    def written(self, rows: int) -> QTensor:
-        """The first `rows` of the slab as they will be read."""
+    def written_part(self, part: Part, rows: int) -> QTensor:
+        """The first `rows` of the rectangle `part`, as they will be read."""
         grids = []
         for own in self.encoding.factors:
             if own.suffix in self.grids:
                 inner = tuple(Grid(f, self.grids[f.suffix]) for f in own.inner if f.suffix in self.grids)
                 grids.append(Grid(own, self.grids[own.suffix], inner))
-        return QTensor(self.codes_RC, self.encoding, tuple(grids)).cut(0, 0, rows, self.codes_RC.shape[1])
+        whole = QTensor(self.codes_RC, self.encoding, tuple(grids))
+        return whole.cut(part.at_row, part.at_col, rows, part.extent[1])
 
 
 def stored_values(field: Field, values: np.ndarray) -> np.ndarray:
