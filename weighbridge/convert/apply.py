@@ -7,13 +7,17 @@ from typing import Protocol
 import numpy as np
 
 from weighbridge.convert.slab import Loss, Slab, stored_values
+from weighbridge.checkpoint.header import Tensor
 from weighbridge.convert.values import Scratch, above_240, address, row_major, single_grid, values
+from weighbridge.convert.wholes import Wholes
 from weighbridge.encoding import codec as fp8
 from weighbridge.encoding import kernels
 from weighbridge.errors import Problem, Refused
 from weighbridge.formats import codec, quantize
+from weighbridge.formats.bounds import window
 from weighbridge.formats.element import ELEMENTS, difference
 from weighbridge.formats.qtensor import Grid, QTensor
+from weighbridge.formats.rules import RULES, Blocks
 from weighbridge.formats.scheme import Encoding, Field, Role
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.cover import Fragment, Rect
@@ -27,12 +31,15 @@ SAMPLE = 16  # one block row of this many is measured where measuring all would 
 class Reading(Protocol):
     """Where source rectangles come from, and what is known of whole weights."""
 
+    @property
+    def wholes(self) -> Wholes: ...
+
     def rect(self, fragment: Fragment, row: int, col: int, rows: int, cols: int) -> QTensor:
         """A logical rectangle inside `fragment`, in logical axes."""
         ...
 
-    def largest(self, weight: str, encoding: Encoding) -> quantize.Whole:
-        """What an encoding needs to know of the whole weight, and of those that share its scale, before its first row is written."""
+    def bytes_of(self, tensor: Tensor) -> np.ndarray:
+        """All stored bytes of a tensor, uint8."""
         ...
 
 
@@ -230,23 +237,23 @@ def _require_uniform(q: QTensor, rows: np.ndarray, cols: np.ndarray, scale: np.n
 def _new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
     """Decode whole blocks to float32, quantize them, and take the rectangle that belongs here."""
     encoding = slab.encoding.turned() if part.turned else slab.encoding
-    whole = reader.largest(part.weight, slab.encoding)
     row, col, rows, cols = _whole_blocks(piece.fragments, part, encoding)
     region = scratch.array("region", (rows, cols), np.float32)
     source = _decoded(reader, piece.fragments, (row, col, rows, cols), region, slab, scratch)
-    made = quantize.quantize(source, encoding, whole, piece.step.kind is Kind.SHIFT)
-    if made.refused:
-        raise Refused([Problem("not-finite", f"{made.refused:,} blocks hold NaN or infinity", slab.name, "the weights are damaged")])
+    shift = piece.step.kind is Kind.SHIFT
+    given = _shifted(reader, piece, (row, col, rows, cols), encoding) if shift else _whole_scale(reader, part.weight, encoding)
+    q, refused = quantized(source, encoding, given, reader, part.weight, scratch)
+    if refused:
+        raise Refused([Problem("not-finite", f"{refused:,} blocks hold NaN or infinity, or no scale fits them", slab.name, "the weights are damaged")])
     down, right = part.row - row, part.col - col
-    taken = _rect(made.codes, down, right, part)
+    taken = _rect(q.codes_RC, down, right, part)
     slab.view(part)[...] = taken.T if part.turned else taken
-    for factor in encoding.factors:
-        if factor.suffix in slab.grids:
-            _new_grid(made, factor, (down, right), part, slab)
+    for grid in q.grids:
+        _new_grid(grid, (down, right), part, slab)
     loss = slab.loss(piece.step.name) if piece.step.lossy else Loss()
     loss.values += part.rows * part.cols
     back = scratch.array("back", (rows, cols), np.float32)
-    values(QTensor(made.codes, encoding, made.stored(encoding)), back, scratch)
+    values(q, back, scratch)
     if source is not region:
         region[...] = fp8.from_bf16(source)
     compare(_rect(region, down, right, part), _rect(back, down, right, part), loss)
@@ -254,17 +261,80 @@ def _new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: 
         raise Refused([Problem("not-exact", f"values that should fit {slab.encoding.scheme} exactly do not", slab.name, "add --inexact to round them")])
 
 
-def _new_grid(made: quantize.Made, factor: Field, corner: tuple[int, int], part: Part, slab: Slab) -> None:
-    """The values of a factor for the blocks under `part`; `factor` and `made` are in logical axes."""
-    grid = made.grids[factor.suffix]
+def _whole_scale(reader: Reading, weight: str, encoding: Encoding) -> dict[str, np.ndarray]:
+    """The scale of a weight that has one for all its values, so that every slab uses the same."""
+    if encoding.block != (0, 0):
+        return {}
+    assert encoding.scale is not None
+    largest = np.float32(reader.wholes.largest(weight, False))
+    block = Blocks(np.full((1, 1), -largest), np.full((1, 1), largest), largest)
+    (grid,) = quantize.grids_of(block, encoding, {}, quantize.rule_of(encoding))
+    return {encoding.scale.suffix: grid.own}
+
+
+def _shifted(reader: Reading, piece: Piece, rect: Rect, encoding: Encoding) -> dict[str, np.ndarray]:
+    """Scales under which values of the source are codes of the destination: powers of two, as high as its largest code allows."""
+    field, source = encoding.scale, reader.rect(piece.fragments[0], *_corner(piece.fragments[0], rect)).encoding
+    assert field is not None
+    highest = window(source.element, encoding.element)
+    assert highest is not None
+    if field.inner:  # the block's scale is a code itself, up to 2^8: the scale of the tensor takes the rest
+        (inner,) = field.inner
+        top = np.float32(2.0 ** (reader.wholes.exponent(piece.part.weight, True) - 8))
+        powers = _largest_scales(reader, piece.fragments, rect, field.block)
+        return {field.suffix: powers / top, inner.suffix: np.full((1, 1), top if inner.role is Role.SCALE else 1 / top, np.float32)}
+    if encoding.block == (0, 0):
+        powers = np.full((1, 1), 2.0 ** reader.wholes.exponent(piece.part.weight, False), np.float32)
+    else:
+        powers = _largest_scales(reader, piece.fragments, rect, field.block)
+    return {field.suffix: (powers * np.float32(2.0 ** -highest[1])).astype(np.float32)}
+
+
+def _corner(fragment: Fragment, rect: Rect) -> Rect:
+    row, col = max(rect[0], fragment.lrow), max(rect[1], fragment.lcol)
+    return row, col, 1, 1
+
+
+def _largest_scales(reader: Reading, fragments: tuple[Fragment, ...], rect: Rect, block: tuple[int, int]) -> np.ndarray:
+    """The largest scale of the source inside each block of a rectangle, float32 [block rows, block columns]."""
+    row, col, rows, cols = rect
+    scale = np.zeros((rows, cols), np.float32)
+    for f in fragments:
+        hit = _intersection(f, rect)
+        if hit is not None:
+            q = reader.rect(f, *hit)
+            scale[hit[0] - row : hit[0] - row + hit[2], hit[1] - col : hit[1] - col + hit[3]] = q.scales_at(np.arange(hit[2]), np.arange(hit[3]))
+    starts = [np.arange(0, length, size or length) for length, size in zip((rows, cols), block, strict=True)]
+    return np.maximum.reduceat(np.maximum.reduceat(scale, starts[0], axis=0), starts[1], axis=1)
+
+
+def quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarray], reader: Reading, weight: str, scratch: Scratch) -> tuple[QTensor, int]:
+    """Codes and scales of a region of whole blocks: float32 values, or BF16 bits (uint16)."""
+    assert encoding.scale is not None and encoding.block is not None
+    fast = encoding.element in ("e4m3fn", "e4m3") and not given and encoding.scale.element == "f32" and quantize.rule_of(encoding) is RULES["amax"]
+    if fast:
+        rows, cols = source.shape
+        high, wide = encoding.block[0] or rows, encoding.block[1] or cols
+        codes = scratch.array("codes", (rows, cols), np.uint8)
+        scale = np.empty((-(-rows // high), -(-cols // wide)), np.float32)
+        kernel = kernels.quantize_bf16 if source.dtype == np.uint16 else kernels.quantize_f32
+        refused = kernel(*address(source), rows, cols, high, wide, encoding.peak, codes.ctypes.data, cols, scale.ctypes.data, scale.shape[1])
+        return QTensor(codes, encoding, (Grid(encoding.scale, scale),)), refused
+    real = fp8.from_bf16(source) if source.dtype == np.uint16 else source
+    largest = reader.wholes.largest(weight, True) if encoding.scale.inner and not given else None
+    return quantize.quantize(real, encoding, given, largest)
+
+
+def _new_grid(grid: Grid, corner: tuple[int, int], part: Part, slab: Slab) -> None:
+    """The values of a factor for the blocks under `part`; `grid` is in logical axes."""
     spans = []
     for axis, (start, length) in enumerate(zip(corner, (part.rows, part.cols), strict=True)):
-        size = factor.block[axis]
+        size = grid.field.block[axis]
         spans.append(slice(start // size, -(-(start + length) // size)) if size else slice(0, 1))
-    cut = grid[spans[0], spans[1]]
-    slab.place(_own(factor, slab), cut.T if part.turned else cut, part)
-    for inner in factor.inner:
-        _place_whole(inner, made.grids[inner.suffix], slab)
+    cut = grid.own[spans[0], spans[1]]
+    slab.place(_own(grid.field, slab), cut.T if part.turned else cut, part)
+    for inner in grid.inner:
+        _place_whole(inner.field, inner.own, slab)
 
 
 def _own(factor: Field, slab: Slab) -> Field:
@@ -279,16 +349,23 @@ def _decoded(reader: Reading, fragments: tuple[Fragment, ...], rect: Rect, regio
     """
     row, col, rows, cols = rect
     for f in fragments:
-        top, left = max(row, f.lrow), max(col, f.lcol)
-        end, edge = min(row + rows, f.lrow + f.lrows), min(col + cols, f.lcol + f.lcols)
-        if top >= end or left >= edge:
+        hit = _intersection(f, rect)
+        if hit is None:
             continue
-        q = reader.rect(f, top, left, end - top, edge - left)
-        if values(q, region[top - row : end - row, left - col : edge - col], scratch):
+        q = reader.rect(f, *hit)
+        if values(q, region[hit[0] - row : hit[0] - row + hit[2], hit[1] - col : hit[1] - col + hit[3]], scratch):
             raise _nan(slab, 1)
         if q.encoding.dtype == "BF16" and q.shape == (rows, cols) and not f.turned:
             return q.codes_RC
     return region
+
+
+def _intersection(f: Fragment, rect: Rect) -> Rect | None:
+    """What a fragment holds of a logical rectangle."""
+    row, col, rows, cols = rect
+    top, left = max(row, f.lrow), max(col, f.lcol)
+    end, edge = min(row + rows, f.lrow + f.lrows), min(col + cols, f.lcol + f.lcols)
+    return (top, left, end - top, edge - left) if top < end and left < edge else None
 
 
 def _rect(array: np.ndarray, row: int, col: int, part: Part) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.convert import system
-from weighbridge.convert.apply import Loss, Scratch, Slab, apply, scale_rows
+from weighbridge.convert.fill import Written, filled
 from weighbridge.convert.folder import PARTIAL, Folder
 from weighbridge.convert.hashing import StreamHash
 from weighbridge.convert.manifest import FileRecord
@@ -23,16 +23,17 @@ from weighbridge.convert.origin import HashingReader, Origin
 from weighbridge.convert.output import Output, io_error
 from weighbridge.convert.shape import FileShape, SlabPlan, file_shape, slabs
 from weighbridge.convert.sidecars import Sidecars, manifest, measured
+from weighbridge.convert.slab import Loss
 from weighbridge.convert.system import write_all
 from weighbridge.convert.threads import thread_count
-from weighbridge.encoding.qtensor import CONTAINER
-from weighbridge.layouts import neuron
+from weighbridge.convert.values import Scratch
+from weighbridge.layouts import NEURON, neuron
 from weighbridge.plan.plan import Plan
 from weighbridge.plan.reader import require_scales
+from weighbridge.plan.steps import Kind
 from weighbridge.runtimes import neuron as reader_of
 
 Progress = Callable[[int, int], None]  # bytes written, bytes to write
-Written = tuple[int, np.ndarray]  # place in the file, and the bytes
 
 
 @dataclass
@@ -67,7 +68,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
 
 def load_notes(plan: Plan) -> list[str]:
     """What the reader of the destination must be told by a person."""
-    if not plan.layout.startswith("neuron") or not plan.targets:
+    if plan.layout not in NEURON or not plan.targets:
         return []
     parallel, _ = neuron.parallelism(plan.inventory, plan.options)
     return reader_of.notes(parallel, plan.inventory.sizes, exact=plan.options.attention == "exact")
@@ -187,8 +188,8 @@ class _Work:
         ordinals: Counter[int] = Counter()
         futures = []
         for plan in slabs(shape):
-            futures.append(self.pool.submit(self._slab, handle, plan, running, ordinals[plan.place.weight]))
-            ordinals[plan.place.weight] += 1
+            futures.append(self.pool.submit(self._slab, handle, plan, running, ordinals[plan.place.offsets[0]]))
+            ordinals[plan.place.offsets[0]] += 1
         finished, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         for future in waiting:
             future.cancel()
@@ -202,75 +203,42 @@ class _Work:
 
     def _slab(self, handle: int, plan: SlabPlan, running: StreamHash, ordinal: int) -> dict[str, Loss]:
         try:
-            written, losses = self._made(handle, plan)
-            running.turn(plan.place.weight, ordinal, lambda: [running.feed(offset, data) for offset, data in written])
+            written, losses = self._made(plan)
+            for offset, data in written:
+                _write(handle, data, offset)
+            running.turn(plan.place.offsets[0], ordinal, lambda: [running.feed(offset, data) for offset, data in written])
         except BaseException:
             running.stop()
             raise
-        stored = plan.place.target.stored.placement
         with self.lock:
-            self.done += (plan.stop - plan.start) * stored.cols * plan.place.target.encoding.itemsize
+            self.done += sum(data.nbytes for _, data in written)
             if self.progress:
                 self.progress(self.done, self.total)
         return losses
 
-    def _made(self, handle: int, plan: SlabPlan) -> tuple[list[Written], dict[str, Loss]]:
-        """Write one slab; returns the places and bytes that were written, and what was lost."""
-        target = plan.place.target
-        columns, itemsize = target.stored.placement.cols, target.encoding.itemsize
-        offset = plan.place.weight + (plan.lead * target.stored.placement.rows + plan.start) * columns * itemsize
-        if target.stored.constant is not None:
-            constant = np.asarray(target.stored.constant, np.int32)
-            _write(handle, constant, offset)
-            return [(offset, constant)], {}
-        straight = self._straight(handle, plan, offset)
-        return ([(offset, straight)], {}) if straight is not None else self._filled(handle, plan, offset)
+    def _made(self, plan: SlabPlan) -> tuple[list[Written], dict[str, Loss]]:
+        """Make one slab; returns the places and bytes that are to be written, and what was lost."""
+        if plan.place.target.stored.constant is not None:
+            return [(plan.place.offsets[0], np.asarray(plan.place.target.stored.constant, np.int32))], {}
+        straight = self._straight(plan)
+        if straight is not None:
+            return straight, {}
+        if not hasattr(self.local, "scratch"):
+            self.local.scratch = Scratch()
+        return filled(self.reader, plan, self.local.scratch)
 
-    def _straight(self, handle: int, plan: SlabPlan, offset: int) -> np.ndarray | None:
-        """Bytes that do not change go from the mapped source to the file without a stop."""
+    def _straight(self, plan: SlabPlan) -> list[Written] | None:
+        """Plain bytes that do not change go from the mapped source to the file without a stop."""
         target = plan.place.target
         if target.encoding.quantized or len(plan.work) != 1:
             return None
         piece, part = plan.work[0]
-        if piece.step.name != "copy" or part.turned or part.extent != (plan.stop - plan.start, target.stored.placement.cols):
+        if piece.step.kind is not Kind.COPY or part.turned or part.extent != (plan.stop - plan.start, target.stored.placement.cols):
             return None
         q = self.reader.rect(piece.fragments[0], part.row, part.col, part.rows, part.cols)
         if not q.codes_RC.flags.c_contiguous:
             return None
-        _write(handle, q.codes_RC, offset)
-        return q.codes_RC
-
-    def _filled(self, handle: int, plan: SlabPlan, offset: int) -> tuple[list[Written], dict[str, Loss]]:
-        if not hasattr(self.local, "scratch"):
-            self.local.scratch = Scratch()
-        scratch: Scratch = self.local.scratch
-        target = plan.place.target
-        encoding, placed = target.encoding, target.stored.placement
-        rows = plan.stop - plan.start
-        codes = scratch.array("slab", (rows, placed.cols), CONTAINER[encoding.dtype])
-        if sum(part.rows * part.cols for piece, part in plan.work if not piece.scale_only) < rows * placed.cols:
-            codes[...] = 0  # padding is zero
-        scale = None
-        if encoding.quantized:
-            scale = np.full(encoding.grid((rows, placed.cols)), np.nan, np.float32)
-        slab = Slab(target.stored.name, encoding, plan.lead, plan.start, codes, scale)
-        for piece, part in plan.work:
-            apply(self.reader, piece, part, slab, scratch)
-        _write(handle, codes, offset)
-        written: list[Written] = [(offset, codes)]
-        if scale is not None:
-            written.append(self._scales(handle, plan, scale))
-        return written, slab.losses
-
-    def _scales(self, handle: int, plan: SlabPlan, scale: np.ndarray) -> Written:
-        """The slab's rows of the scale tensor; blocks of padding get zero."""
-        target = plan.place.target
-        grid = target.stored.scale_shape(target.encoding)
-        stored = np.ascontiguousarray(scale_rows(target.stored, target.encoding, scale))
-        first = plan.lead * grid[-2] + plan.start // target.encoding.block[0]  # type: ignore[index]
-        offset = plan.place.scale + first * grid[-1] * stored.itemsize
-        _write(handle, stored, offset)
-        return offset, stored
+        return [(plan.place.offsets[0] + (plan.lead * target.stored.placement.rows + plan.start) * part.extent[1] * q.codes_RC.itemsize, q.codes_RC)]
 
 
 def _write(handle: int, data: bytes | np.ndarray, offset: int) -> None:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from math import lcm
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
+from weighbridge.checkpoint.dtypes import BITS
+from weighbridge.formats.scheme import Encoding, Role
 from weighbridge.layouts.placement import Part, clip
 from weighbridge.plan.plan import Piece, Target
+from weighbridge.plan.steps import Kind
 
 SLAB = 12 << 20  # bytes; two threads' buffers and scratch stay far below the memory promise
 FLOAT_SLAB = 2 << 20  # bytes of codes where a slab is decoded to float32, twice, on its way
 
 
 class Place(NamedTuple):
-    """Where a target lies in its file: offsets of weight and scale from the file's beginning."""
+    """Where a target lies in its file: for each of `target.fields`, its first byte from the file's beginning."""
 
     target: Target
-    weight: int
-    scale: int
+    offsets: tuple[int, ...]
 
 
 class FileShape(NamedTuple):
@@ -48,10 +50,8 @@ def file_shape(name: str, targets: list[Target]) -> FileShape:
     """Lay out one file. Wide types come first, so that every tensor is aligned to its own size."""
     entries: list[tuple[int, str, str, tuple[int, ...], int]] = []
     for target in targets:
-        stored, encoding = target.stored, target.encoding
-        entries.append((-encoding.itemsize, bare(stored.name), encoding.dtype, stored.shape, target.weight_bytes))
-        if encoding.quantized:
-            entries.append((-encoding.scale_itemsize, bare(stored.scale_name), encoding.scale_dtype, stored.scale_shape(encoding), target.scale_bytes))
+        for field in target.fields:
+            entries.append((-BITS[field.dtype], bare(target.stored.field_name(field)), field.dtype, target.stored.field_shape(field), target.field_bytes(field)))
     described: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offsets: dict[str, int] = {}
     end = 0
@@ -62,8 +62,7 @@ def file_shape(name: str, targets: list[Target]) -> FileShape:
     body = msgspec.json.encode(described)
     body += b" " * (-len(body) % 8)
     data = 8 + len(body)
-    places = tuple(Place(t, data + offsets[bare(t.stored.name)],
-                         data + offsets[bare(t.stored.scale_name)] if t.encoding.quantized else 0) for t in targets)
+    places = tuple(Place(t, tuple(data + offsets[bare(t.stored.field_name(f))] for f in t.fields)) for t in targets)
     return FileShape(name, struct.pack("<Q", len(body)) + body, data + end, places, tuple(data + at for at in offsets.values()))
 
 
@@ -81,11 +80,10 @@ def slabs(shape: FileShape) -> Iterator[SlabPlan]:
 def _target_slabs(place: Place) -> Iterator[SlabPlan]:
     stored, encoding = place.target.stored, place.target.encoding
     placed = stored.placement
-    block = encoding.block[0] if encoding.block else 1
-    decoded = any(p.step.name in ("requantize", "quantize") for p in place.target.pieces[:1])
-    height = max(1, (FLOAT_SLAB if decoded else SLAB) // max(1, placed.cols * encoding.itemsize))
-    unit = np.lcm(block, 128) if block < placed.rows else placed.rows
-    height = max(int(unit), height // int(unit) * int(unit))
+    decoded = any(p.step.kind in (Kind.QUANTIZE, Kind.SHIFT) for p in place.target.pieces[:1])
+    height = max(1, (FLOAT_SLAB if decoded else SLAB) // max(1, placed.cols * max(1, BITS[encoding.dtype] // 8)))
+    unit = _slab_unit(encoding, placed.rows)
+    height = max(unit, height // unit * unit)
     by_lead: dict[int, list[Piece]] = {}
     for piece in place.target.pieces:
         by_lead.setdefault(piece.part.lead, []).append(piece)
@@ -95,3 +93,13 @@ def _target_slabs(place: Place) -> Iterator[SlabPlan]:
             work = tuple((piece, clipped) for piece in by_lead.get(lead, ())
                          if (clipped := clip(piece.part, 0, start, stop, 0)) is not None)
             yield SlabPlan(place, lead, start, stop, work)
+
+
+def _slab_unit(encoding: Encoding, rows: int) -> int:
+    """Rows that a slab must hold whole: blocks of every grid, words along the rows, and 128 for the kernels' sake. An axis that one scale spans
+    needs no more: that scale is known before."""
+    unit = encoding.unit[0]
+    for field in encoding.fields:
+        if field.weighs and field.role is not Role.ORDER:
+            unit = lcm(unit, max(1, field.block[0]))
+    return lcm(unit, 128) if unit < rows else rows

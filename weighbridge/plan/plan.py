@@ -12,6 +12,7 @@ import msgspec
 
 from weighbridge import __version__
 from weighbridge.checkpoint.dtypes import BITS
+from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import Problem, Refused
 from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.scheme import Encoding, Field, Role, plain
@@ -48,11 +49,12 @@ class Target(NamedTuple):
     stored: Stored
     encoding: Encoding
     pieces: tuple[Piece, ...]
+    carried: dict[str, Tensor] = {}  # scales of the layer's input that go along, by the suffix of their field here
 
     @property
     def fields(self) -> tuple[Field, ...]:
         """The fields that are written, the codes first: what weighs, and what its reader needs beside that."""
-        return tuple(f for f in self.encoding.stored_fields if f.weighs or f.role is Role.SHAPE)
+        return tuple(f for f in self.encoding.stored_fields if f.weighs or f.role is Role.SHAPE or f.suffix in self.carried)
 
     @property
     def weight_bytes(self) -> int:
@@ -179,7 +181,24 @@ class Resolver:
         pieces = [piece for part in stored.placement.parts for piece in self._pieces(stored, part, encoding)]
         if stored.scale_part and encoding.block and (encoding.block[1] or stored.placement.cols) >= stored.scale_part.cols:
             pieces += [piece._replace(scale_only=True) for piece in self._pieces(stored, stored.scale_part, encoding)]
-        return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces))
+        return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces), self._carried(encoding, pieces))
+
+    def _carried(self, encoding: Encoding, pieces: list[Piece]) -> dict[str, Tensor]:
+        """Scales of the layer's input, where source and destination count them alike: for codes of the same element."""
+        sources = {f.source for p in pieces for f in p.fragments}
+        wanted = [f for f in encoding.factors if f.role in (Role.ACTIVATION, Role.ACTIVATION_DIVISOR)]
+        if not wanted or len(sources) != 1:
+            return {}
+        bound = self.source.bound[sources.pop()]
+        if bound.encoding.element != encoding.element:
+            return {}
+        found = {}
+        for field in wanted:
+            own = next((f for f in bound.encoding.factors if f.role is field.role), None)
+            tensor = bound.tensor(own) if own else None
+            if tensor is not None:
+                found[field.suffix] = tensor
+        return found
 
     def _own_encoding(self, stored: Stored) -> Encoding:
         """What "as the source has it" means: the plain dtype of the weight there."""
