@@ -49,31 +49,50 @@ class Reader:
                                    "download the checkpoint first; inspect and --dry-run need only headers")
         return path
 
+    @cached_property
+    def wholes(self) -> Wholes:
+        """What is known of whole weights."""
+        from weighbridge.convert.wholes import Wholes
+
+        return Wholes(self.source, self.rect)
+
     def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
         """One matrix of a stored tensor (number `lead` of a stack) with its scales."""
-        placed = bound.stored.placement
-        itemsize = bound.encoding.itemsize
-        size = placed.rows * placed.cols * itemsize
-        raw = self.bytes_of(bound.weight)[lead * size : (lead + 1) * size]
-        codes = _view(raw, CONTAINER[bound.encoding.dtype]).reshape(placed.rows, placed.cols)
-        return QTensor(codes, self._scale(bound, lead), bound.encoding)
+        return self.rows(bound, lead, 0, bound.stored.placement.rows)
 
-    def _scale(self, bound: Bound, lead: int) -> np.ndarray | None:
-        if bound.scale is None:
+    def rows(self, bound: Bound, lead: int, start: int, stop: int) -> QTensor:
+        """Rows [start, stop) of a matrix, in stored axes, with the scales of the blocks that they touch."""
+        placed = bound.stored.placement
+        try:
+            return read(bound.encoding, (placed.rows, placed.cols), lambda suffix: self.field_bytes(bound, suffix, lead), (start, stop))
+        except ValueError as error:
+            raise WeighbridgeError("encoding", str(error), f"{bound.weight.file}: {bound.weight.name}", "weighbridge inspect SRC shows its headers") from error
+
+    def field_bytes(self, bound: Bound, suffix: str, lead: int) -> np.ndarray | None:
+        """All bytes of one field of one matrix; None where the file has none."""
+        field = next(f for f in bound.encoding.stored_fields if f.suffix == suffix)
+        tensor = bound.tensor(field)
+        if tensor is None:
             return None
-        *_, rows, cols = bound.scale.shape
-        size = rows * cols * bound.encoding.scale_itemsize
-        grid = scale_values(self.bytes_of(bound.scale)[lead * size : (lead + 1) * size], bound.scale.dtype).reshape(rows, cols)
-        return grid[:, list(bound.stored.scale_slots)] if bound.stored.scale_slots else grid
+        raw = self.bytes_of(tensor)
+        placed = bound.stored.placement
+        if placed.lead > 1 and field.weighs and tensor.nbytes == field.nbytes(placed.shape):
+            share = tensor.nbytes // placed.lead
+            raw = raw[lead * share : (lead + 1) * share]
+        if bound.stored.scale_slots and field.role is Role.SCALE:
+            raw = np.ascontiguousarray(raw.reshape(placed.rows, -1, BITS[tensor.dtype] // 8)[:, list(bound.stored.scale_slots)])
+        size = BITS[tensor.dtype] // 8
+        return raw.copy() if size > 1 and raw.size and raw.ctypes.data % size else raw
 
     def rect(self, fragment: Fragment, row: int, col: int, rows: int, cols: int) -> QTensor:
         """A logical rectangle inside `fragment`, turned to the logical axes [out, in]."""
         bound = self.source.bound[fragment.source]
-        q = self.matrix(bound, fragment.lead)
         down, right = row - fragment.lrow, col - fragment.lcol
         if fragment.turned:
-            return q.cut(fragment.row + right, fragment.col + down, cols, rows).T
-        return q.cut(fragment.row + down, fragment.col + right, rows, cols)
+            top = fragment.row + right
+            return self.rows(bound, fragment.lead, top, top + cols).cut(0, fragment.col + down, cols, rows).T
+        top = fragment.row + down
+        return self.rows(bound, fragment.lead, top, top + rows).cut(0, fragment.col + right, rows, cols)
 
     def scale_problems(self) -> list[Problem]:
         """Scales that are NaN, infinite, zero or negative, with the first place of each tensor."""
