@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.convert.apply import Scratch, Slab, apply, scale_rows
-from weighbridge.convert.shape import bare
-from weighbridge.encoding.qtensor import CONTAINER
+from weighbridge.convert.fill import filled
+from weighbridge.convert.shape import bare, file_shape, slabs
+from weighbridge.convert.values import Scratch
 from weighbridge.errors import WeighbridgeError
+from weighbridge.formats.scheme import Field, Role
 from weighbridge.layouts import neuron
 from weighbridge.plan.plan import Plan, Resolver, Target
 from weighbridge.plan.reader import require_scales
@@ -34,44 +35,35 @@ class TorchView(Mapping[str, Any]):
         if plan.layout == "neuron":
             resolver = Resolver(plan.source, plan.options)
             targets = [resolver.target(s) for s in neuron.converted(plan.inventory, plan.options)]
-        self._weights = {bare(t.stored.name): t for t in targets}
-        self._scales = {bare(t.stored.scale_name): t for t in targets if t.encoding.quantized}
+        weights = {bare(t.stored.field_name(f)): (t, f) for t in targets for f in t.fields if f.role is Role.CODE}
+        self._fields = weights | {bare(t.stored.field_name(f)): (t, f) for t in targets for f in t.fields}
 
     def __len__(self) -> int:
-        return len(self._weights) + len(self._scales)
+        return len(self._fields)
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._weights
-        yield from self._scales
+        return iter(self._fields)
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._weights:
-            return self._as_torch(self._arrays(self._weights[name])[0], self._weights[name].encoding.dtype)
-        if name in self._scales:
-            return self._as_torch(self._arrays(self._scales[name])[1], self._scales[name].encoding.scale_dtype)
-        raise KeyError(name)
+        target, field = self._fields[name]
+        return self._as_torch(self._bytes(target, field), field.dtype).reshape(target.stored.field_shape(field))
 
-    def _as_torch(self, array: np.ndarray, dtype: str) -> Any:
+    def _as_torch(self, raw: np.ndarray, dtype: str) -> Any:
         torch = self.torch
-        kinds = {"F8_E4M3": torch.float8_e4m3fn, "BF16": torch.bfloat16, "F32": torch.float32, "I32": torch.int32}
-        raw = torch.from_numpy(array.view(np.int16) if dtype == "BF16" else array)
-        return raw.view(kinds[dtype])
+        kinds = {"F8_E4M3": torch.float8_e4m3fn, "BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "I32": torch.int32, "I64": torch.int64,
+                 "I8": torch.int8, "U8": torch.uint8}
+        return torch.from_numpy(raw).view(kinds[dtype])
 
-    def _arrays(self, target: Target) -> tuple[np.ndarray, np.ndarray]:
-        """Weight and scale of one target, whole (an empty scale where there is none)."""
-        stored, encoding = target.stored, target.encoding
-        placed = stored.placement
-        if stored.constant is not None:
-            return np.asarray(stored.constant, np.int32).reshape(stored.shape), np.empty(0, np.float32)
-        codes = np.zeros((placed.lead, placed.rows, placed.cols), CONTAINER[encoding.dtype])
-        scales = []
-        for lead in range(placed.lead):
-            grid = np.full(encoding.grid((placed.rows, placed.cols)), np.nan, np.float32) if encoding.quantized else None
-            slab = Slab(stored.name, encoding, lead, 0, codes[lead], grid)
-            for piece in target.pieces:
-                if piece.part.lead == lead:
-                    apply(self.reader, piece, piece.part, slab, Scratch())
-            if grid is not None:
-                scales.append(scale_rows(stored, encoding, grid))
-        scale = np.stack(scales).reshape(stored.scale_shape(encoding)) if scales else np.empty(0, np.float32)
-        return codes.reshape(stored.shape), scale
+    def _bytes(self, target: Target, field: Field) -> np.ndarray:
+        """All bytes of one field of a target, uint8."""
+        if target.stored.constant is not None:
+            return np.asarray(target.stored.constant, np.int32).view(np.uint8)
+        shape = file_shape("", [target])
+        (place,) = shape.places
+        start = place.offsets[target.fields.index(field)]
+        out = np.zeros(target.field_bytes(field), np.uint8)
+        for slab in slabs(shape):
+            for offset, data in filled(self.reader, slab, Scratch())[0]:
+                if start <= offset < start + out.size:
+                    out[offset - start : offset - start + data.nbytes] = data.reshape(-1).view(np.uint8)
+        return out

@@ -7,7 +7,7 @@ from typing import Any
 
 from weighbridge.convert.run import plan_document
 from weighbridge.errors import Problem
-from weighbridge.layouts import neuron
+from weighbridge.layouts import NEURON, neuron
 from weighbridge.layouts.options import ATTENTION
 from weighbridge.plan.plan import Plan
 
@@ -24,7 +24,7 @@ def dry_run(plan: Plan) -> dict[str, Any]:
     """The document of `convert --dry-run`: the plan's cost, the choices of attention, and what would stop it."""
     findings = plan.open_problems + _scales(plan)
     document = plan_document(plan) | {"findings": [asdict(p) for p in findings], "dry_run": True}
-    if plan.layout.startswith("neuron") and plan.targets:
+    if plan.layout in NEURON and plan.targets:
         document["attention"] = [_attention(plan, mode) for mode in ATTENTION]
     return document
 
@@ -46,8 +46,5 @@ def _attention(plan: Plan, mode: str) -> dict[str, Any]:
             rows, cols = plan.inventory[f"layers.{layer}.attn.{projection}"].shape
             encoding = neuron.attention_encoding(options, projection, cols)
             said[projection] = encoding.describe((rows, cols))
-            total += rows * cols * encoding.itemsize
-            if encoding.quantized:
-                grid = encoding.grid((rows, cols))
-                total += grid[0] * grid[1] * encoding.scale_itemsize
+            total += sum(field.nbytes((rows, cols)) for field in encoding.fields)
     return {"mode": mode, "qkv": said["q"], "o": said["o"], "bytes": total, "error": MEASURED[mode], "chosen": mode == plan.options.attention}

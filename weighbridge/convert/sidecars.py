@@ -14,14 +14,15 @@ import msgspec
 
 from weighbridge import __version__
 from weighbridge.checkpoint.checkpoint import INDEX
-from weighbridge.convert.apply import Loss
 from weighbridge.convert.folder import Folder
 from weighbridge.convert.hashing import PART, digest, file_hash
 from weighbridge.convert.inside import open_inside
 from weighbridge.convert.manifest import MANIFEST, SCHEMA
 from weighbridge.convert.shape import FileShape, bare
+from weighbridge.convert.slab import Loss
 from weighbridge.convert.system import write_all
 from weighbridge.errors import Refused, WeighbridgeError
+from weighbridge.layouts import NEURON
 from weighbridge.layouts import neuron as neuron_layout
 from weighbridge.plan.plan import Plan
 from weighbridge.runtimes import neuron as reader
@@ -41,7 +42,7 @@ class Sidecars:
         self.written: dict[str, Callable[[], dict[str, Any]]] = {"config.json": lambda: configuration(plan)}
         if plan.layout != "neuron-shards":
             self.written[INDEX] = lambda: _index(shapes)
-        if plan.layout.startswith("neuron"):
+        if plan.layout in NEURON:
             self.written["neuron_config.json"] = lambda: neuron_configuration(plan)
         others = [f for f in self.source.files if f not in self.written and f not in self.source.headers and f not in OWN]
         self.copied = [f for f in others if "/" not in f and not f.endswith(".safetensors") and any(fnmatch.fnmatch(f, pattern) for pattern in CARRIED)]
@@ -136,9 +137,7 @@ def _index(shapes: list[FileShape]) -> dict[str, Any]:
         total += shape.size - len(shape.header)
         for place in shape.places:
             stored = place.target.stored
-            weight_map[bare(stored.name)] = shape.name
-            if place.target.encoding.quantized:
-                weight_map[bare(stored.scale_name)] = shape.name
+            weight_map |= {bare(stored.field_name(field)): shape.name for field in place.target.fields}
     return {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
 
 

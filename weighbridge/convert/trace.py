@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.convert.apply import Scratch, Slab, apply
+from weighbridge.convert.apply import apply
 from weighbridge.convert.shape import bare
-from weighbridge.encoding.qtensor import CONTAINER, QTensor
+from weighbridge.convert.slab import container, new_slab
+from weighbridge.convert.values import Scratch
 from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts.placement import Part, clip
-from weighbridge.plan.bind import Bound
+from weighbridge.formats.match import split
+from weighbridge.formats.qtensor import QTensor
+from weighbridge.formats.scheme import Field, Role
 from weighbridge.plan.plan import Piece, Plan, Target
 from weighbridge.plan.reader import Reader
+from weighbridge.plan.source import Bound
 
-SUFFIXES = (".weight_scale_inv", ".weight", ".scale")
 SHOWN = 8  # values of a block that are shown
 
 
@@ -56,16 +59,12 @@ def find(plan: Plan, name: str) -> list[tuple[Target, Piece]]:
 
 
 def _stem(name: str) -> str:
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name.removeprefix("model.")
+    return split(name)[0].removeprefix("model.")
 
 
 def _source_rows(bound: Bound) -> list[dict[str, Any]]:
-    rows = [{"name": bound.weight.name, "dtype": bound.weight.dtype, "shape": list(bound.weight.shape), "file": bound.weight.file}]
-    if bound.scale is not None:
-        rows.append({"name": bound.scale.name, "dtype": bound.scale.dtype, "shape": list(bound.scale.shape), "file": bound.scale.file})
-    return rows
+    listed = [t for field in bound.encoding.stored_fields if (t := bound.tensor(field)) is not None]
+    return [{"name": t.name, "dtype": t.dtype, "shape": list(t.shape), "file": t.file} for t in listed]
 
 
 def destination_rows(target: Target, part: Part) -> list[dict[str, Any]]:
@@ -76,13 +75,26 @@ def destination_rows(target: Target, part: Part) -> list[dict[str, Any]]:
     if not stored.placement.vector:
         where.append([part.at_row, part.at_row + rows])
     where.append([part.at_col, part.at_col + cols])
-    out = [{"name": bare(stored.name), "dtype": encoding.dtype, "shape": list(stored.shape), "slice": where, "file": stored.file}]
-    if encoding.block:
-        high, wide = encoding.block
-        grid = [*where[:-2], [part.at_row // high, -(-(part.at_row + rows) // high)], [part.at_col // wide, -(-(part.at_col + cols) // wide)]]
-        out.append({"name": bare(stored.scale_name), "dtype": encoding.scale_dtype, "shape": list(stored.scale_shape(encoding)),
-                    "slice": grid, "file": stored.file})
-    return out
+    return [{"name": bare(stored.field_name(field)), "dtype": field.dtype, "shape": list(stored.field_shape(field)),
+             "slice": _field_slice(field, where, part, target), "file": stored.file} for field in target.fields]
+
+
+def _field_slice(field: Field, where: list[list[int]], part: Part, target: Target) -> list[list[int]]:
+    """[start, stop) along each stored axis of a field: of values where a stored element holds one, else of blocks or packed elements."""
+    shape = target.stored.field_shape(field)
+    if field.role is Role.CODE and not field.packing.packed:
+        return where
+    placed = target.stored.placement
+    spans = []
+    for axis, (start, length) in enumerate(zip((part.at_row, part.at_col), part.extent, strict=True)):
+        size = field.block[axis] or (placed.rows, placed.cols)[axis]
+        first, last = start // size, -(-(start + length) // size)
+        if field.packing.packed and field.packing.axis == axis - 2:
+            each = field.packing.size // field.packing.word
+            first, last = first // field.packing.values * each, field.packing.units(last) * each
+        spans.append([first, last])
+    spans = [*where[:-2], *spans] if placed.stacked else spans
+    return spans if len(shape) == len(spans) else [[0, size] for size in shape]
 
 
 def steps(plan: Plan, target: Target, piece: Piece) -> list[dict[str, Any]]:
@@ -90,7 +102,7 @@ def steps(plan: Plan, target: Target, piece: Piece) -> list[dict[str, Any]]:
     source = plan.source.bound[piece.fragments[0].source]
     stored, part = target.stored, piece.part
     told = [{"op": "load", "detail": f"{source.weight.file}, bytes {source.weight.start:,} to {source.weight.start + source.weight.nbytes:,}, "
-             f"{source.encoding.describe(source.weight.shape)}", "lossy": False}]
+             f"{source.encoding.describe(source.stored.shape)}", "lossy": False}]
 
     def add(op: str, detail: str, lossy: bool = False) -> None:
         told.append({"op": op, "detail": detail, "lossy": lossy})
@@ -101,9 +113,11 @@ def steps(plan: Plan, target: Target, piece: Piece) -> list[dict[str, Any]]:
         old = old.removeprefix("model.")
     if old != new:
         add("rename", f"{old} -> {new}")
-    if source.encoding.quantized and target.encoding.quantized and source.stored.scale_suffix != stored.scale_suffix:
-        add("rename", f"{source.stored.scale_suffix} -> {stored.scale_suffix}: a multiplier on both sides, no reciprocal")
-    add(piece.step.name, f"{source.encoding.describe(source.weight.shape)} -> {target.encoding.describe(stored.shape)}: {piece.step.says} "
+    one, two = source.encoding.scale, target.encoding.scale
+    if one and two and one.suffix != two.suffix:
+        same = one.role is two.role
+        add("rename", f"{one.suffix} -> {two.suffix}: " + ("a multiplier on both sides, no reciprocal" if same else "a multiplier becomes a divisor"))
+    add(piece.step.name, f"{source.encoding.describe(source.stored.shape)} -> {target.encoding.describe(stored.shape)}: {piece.step.says} "
         f"({piece.step.bound})", piece.step.lossy)
     _moves(target, piece, add)
     if plan.layout == "neuron" and ".self_attn." in new and new.endswith("_proj"):
@@ -135,16 +149,15 @@ def _numbers(plan: Plan, target: Target, piece: Piece) -> dict[str, Any] | None:
     if plan.source.checkpoint.store.path("config.json") is None or plan.source.checkpoint.files.get("config.json") is None:
         return None
     reader, scratch = Reader(plan.source), Scratch()
-    unit = min(piece.part.extent[0], max(128, target.encoding.block[0] if target.encoding.block else 1))
+    unit = min(piece.part.extent[0], max(128, target.encoding.block[0] if target.encoding.block else 1, target.encoding.unit[0]))
     part = clip(piece.part, 0, piece.part.at_row, piece.part.at_row + unit, 0)
     assert part is not None
     start = piece.part.at_row
-    encoding, columns = target.encoding, target.stored.placement.cols
-    scale = np.full(encoding.grid((unit, columns)), np.nan, np.float32) if encoding.quantized else None
-    slab = Slab(target.stored.name, encoding, piece.part.lead, start, np.zeros((unit, columns), CONTAINER[encoding.dtype]), scale)
+    encoding, placed = target.encoding, target.stored.placement
+    slab = new_slab(target.stored.name, encoding, (placed.rows, placed.cols), piece.part.lead, start, np.zeros((unit, placed.cols), container(encoding)))
     apply(reader, piece, part, slab, scratch)
     before = _before(reader, piece, part)
-    after = QTensor(slab.codes_RC, scale, encoding, (0, 0)).cut(0, part.at_col, 1, min(SHOWN, part.extent[1]))
+    after = slab.written_part(part, 1).cut(0, 0, 1, min(SHOWN, part.extent[1]))
     return {"of": f"row 0, first {after.shape[1]} columns of the rectangle, in the destination's axes",
             "before": _shown(before), "after": _shown(after)}
 
@@ -160,7 +173,7 @@ def _before(reader: Reader, piece: Piece, part: Part) -> QTensor:
 
 def _shown(q: QTensor) -> dict[str, Any]:
     values = [float(v) for v in q.decode().ravel()]
-    scale = None if q.scale_RbCb is None else float(q.scale_RbCb.ravel()[0])
+    scale = float(q.scales_at(np.arange(1), np.arange(1))[0, 0]) if q.encoding.quantized else None
     width = 2 * q.codes_RC.itemsize
     raw = [f"0x{int(c):0{width}X}" for c in np.ascontiguousarray(q.codes_RC).ravel().view(f"u{q.codes_RC.itemsize}")]
     return {"dtype": q.encoding.dtype, "scale": scale, "codes": raw, "values": values}

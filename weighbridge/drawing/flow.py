@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from weighbridge.encoding.scheme import Encoding
+from weighbridge.formats.kinds import kind_of
+from weighbridge.formats.scheme import Encoding
 from weighbridge.inspection.document import ORDER, PARTS
-from weighbridge.plan.bind import Bound
 from weighbridge.plan.plan import Plan, Target
+from weighbridge.plan.source import Bound
 from weighbridge.plan.steps import Step
 
-KINDS = {"BF16": "bf16", "F16": "f16", "F32": "f32", "F64": "f32"}
 _RANK = re.compile(r"^tp\d+/")
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
@@ -70,15 +70,15 @@ def flow(plan: Plan) -> dict[str, Any]:
     }
 
 
-def encoding_of(encoding: Encoding, suffix: str | None, shape: tuple[int, ...]) -> dict[str, Any]:
-    """An encoding as the documents of `draw` have it. `shape` tells a row scale from a block of one row."""
-    block = encoding.block
-    if block is None:
-        kind = KINDS.get(encoding.dtype, "plain")
+def encoding_of(encoding: Encoding, shape: tuple[int, ...]) -> dict[str, Any]:
+    """An encoding as the documents of `draw` have it. `shape` (in values) tells a row scale from a block of one row."""
+    kind, scale = kind_of(encoding), encoding.scale
+    if scale is None:
         return {"dtype": encoding.dtype, "strategy": "none", "block": None, "scale_dtype": None, "scale_suffix": None, "kind": kind, "text": encoding.dtype}
-    strategy = "channel" if block[0] == 1 and block[1] >= shape[-1] else "block"
-    return {"dtype": encoding.dtype, "strategy": strategy, "block": list(block), "scale_dtype": encoding.scale_dtype, "scale_suffix": suffix,
-            "kind": "fp8", "text": encoding.describe(shape)}
+    strategy = encoding.strategy_of(shape)
+    block = list(scale.block) if strategy in ("block", "group") else None
+    return {"dtype": encoding.dtype, "strategy": strategy, "block": block, "scale_dtype": scale.dtype, "scale_suffix": scale.suffix,
+            "kind": kind, "text": encoding.describe(shape)}
 
 
 def _sources(plan: Plan) -> tuple[list[_Group], list[int]]:
@@ -89,11 +89,11 @@ def _sources(plan: Plan) -> tuple[list[_Group], list[int]]:
     groups, owner = [], [0] * len(plan.source.bound)
     for (role, _), numbers in sorted(found.items(), key=lambda item: (_order(item[0][0]), item[1][0])):
         first = plan.source.bound[numbers[0]]
-        group = _Group(role, encoding_of(first.encoding, first.stored.scale_suffix, first.weight.shape), role)
+        group = _Group(role, encoding_of(first.encoding, first.stored.shape), role)
         for number in numbers:
             bound = plan.source.bound[number]
             owner[number] = len(groups)
-            group.bytes += bound.weight.nbytes + (bound.scale.nbytes if bound.scale is not None else 0)
+            group.bytes += bound.nbytes
         group.tensors = len(numbers)
         groups.append(group)
     return groups, owner
@@ -101,10 +101,10 @@ def _sources(plan: Plan) -> tuple[list[_Group], list[int]]:
 
 def _role(plan: Plan, bound: Bound) -> str:
     """The role of a stored weight; one that holds several roles joins their last words, as `experts.gate_up`."""
-    weights, parts = plan.inventory.weights, bound.stored.placement.parts
+    parts, weight = bound.stored.placement.parts, plan.source.weight
     if len(parts) == 1:
-        return weights[parts[0].weight].role
-    roles = sorted({weights[part.weight].role for part in parts}, key=_order)
+        return weight(parts[0].weight).role
+    roles = sorted({weight(part.weight).role for part in parts}, key=_order)
     if not roles:
         return "padding"
     return roles[0] + "".join("_" + role.rpartition(".")[2] for role in roles[1:])
@@ -130,8 +130,8 @@ def _bands(plan: Plan, owner: list[int]) -> tuple[list[_Group], list[_Band], set
         stem, encoding = folded(target.stored.stem), target.encoding
         number = groups.setdefault((stem, encoding), len(listed))
         if number == len(listed):
-            listed.append(_Group(stem, encoding_of(encoding, target.stored.scale_suffix or None, target.stored.shape)))
-        group, total = listed[number], target.weight_bytes + target.scale_bytes
+            listed.append(_Group(stem, encoding_of(encoding, target.stored.shape)))
+        group, total = listed[number], target.bytes
         group.tensors += 1
         group.bytes += total
         group.files.add(target.stored.file)
@@ -160,12 +160,11 @@ def _pour(plan: Plan, target: Target, total: int, number: int, owner: list[int],
         for fragment in fragments:
             source = fragment.source
             holder = bound[source]
-            band.read += fragment.lrows * fragment.lcols * holder.encoding.itemsize
+            band.read += holder.encoding.bytes_of(fragment.lrows * fragment.lcols)
             band.sources.add(source)
             if source not in used:
                 used.add(source)
-                if holder.scale is not None:
-                    band.read += holder.scale.nbytes
+                band.read += holder.nbytes - holder.weight.nbytes
         areas[key] = areas.get(key, 0) + (0 if scale_only else part.rows * part.cols)
     return _deal(total, areas, bands)
 
@@ -206,9 +205,9 @@ def _lost(plan: Plan, used: set[int]) -> Iterable[tuple[str, str]]:
     for number, one in enumerate(bound):
         if number not in used:
             yield one.stored.name, _reason(plan, one, reached)
-    if len(bound) + plan.source.scales == len(tensors):
+    if sum(len(b.tensors) for b in bound) == len(tensors):
         return
-    seen = {b.stored.name for b in bound} | {b.stored.scale_name for b in bound if b.scale is not None}
+    seen = {b.stored.stem + suffix for b in bound for suffix in b.tensors}
     told = {p.where.rpartition(": ")[2]: p for p in plan.source.problems}
     for name in sorted(tensors.keys() - seen):  # a set has no order of its own
         problem = told.get(name)

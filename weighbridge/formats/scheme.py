@@ -222,12 +222,25 @@ class Encoding:
         """The same encoding seen along the other order of the two axes."""
         return replace(self, code=self.code.turned(), factors=tuple(f.turned() for f in self.factors))
 
-    def describe(self) -> str:
-        """One phrase: `E4M3 (max 240), block 128x128, F32 scales`."""
+    def bytes_of(self, values: int) -> int:
+        """Bytes of the codes of so many values, whole ones."""
+        packing = self.code.packing
+        return -(-values * packing.size // packing.values)
+
+    def strategy_of(self, shape: tuple[int, ...]) -> str:
+        """none, tensor, channel, group or block, for a weight of `shape` values: a block as long as a row is a row's."""
+        if self.block and self.block[0] == 1 and len(shape) > 1 and self.block[1] >= shape[-1]:
+            return "channel"
+        return self.strategy
+
+    def describe(self, shape: tuple[int, ...] = ()) -> str:
+        """One phrase: `F8_E4M3 (max 240), block 128x128, F32 scales`. `shape` (in values) tells a row scale from a block of one row."""
         if not self.factors:
             return self.dtype
+        name = self.dtype if not self.code.packing.packed and ELEMENTS[self.element].kind == "float" else self.element.upper()
+        grid = "one scale per row" if shape and self.strategy_of(shape) == "channel" else _grid_words(self.block)
         zeros = ", zero points" if self.zero else ""
-        return f"{self.element.upper()} (max {self.peak:g}), {_grid_words(self.block)}, {self.scale.dtype if self.scale else 'no'} scales{zeros}"
+        return f"{name} (max {self.peak:g}), {grid}, {self.scale.dtype if self.scale else 'no'} scales{zeros}"
 
 
 def _grid_words(block: tuple[int, int] | None) -> str:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from weighbridge.convert import trace
 from weighbridge.overview.groups import Kindred, Numbers, template_of
-from weighbridge.plan.bind import Bound
 from weighbridge.plan.plan import Piece, Plan, Target
+from weighbridge.plan.source import Bound
 
 SHOWN = 8  # destinations that a way lists; a stacked tensor may go to hundreds
 
@@ -62,11 +62,11 @@ class Ways:
             if place is None or not (hits := self._hits[place]):
                 continue
             stored, encoding = bound[place][:2]
-            if stored.stem + stored.suffix != member.name:
+            if stored.name != member.name:
                 continue  # the name of the way would be another tensor's
             like: Hashable = hits[0].like if len(hits) == 1 else tuple(hit.like for hit in hits)
             numbers = hits[0].numbers if len(hits) == 1 else tuple(n for hit in hits for n in hit.numbers)
-            key = (encodings.of(encoding), stored.scale_suffix, like)
+            key = (encodings.of(encoding), like)
             same = found.get(key)
             if same is None:
                 same = found[key] = []
@@ -91,7 +91,7 @@ def _hits(plan: Plan) -> list[list[_Hit]]:
         file, in_file = _file(stored.file)
         numbers += in_file
         filled = sum(part.rows * part.cols for part in stored.placement.parts)
-        alike = targets.setdefault((name, file, stored.suffix, stored.scale_suffix, stored.shape, encodings.of(target.encoding), filled, len(target.pieces)),
+        alike = targets.setdefault((name, file, stored.suffix, stored.shape, encodings.of(target.encoding), filled, len(target.pieces)),
                                    len(targets))
         for piece in target.pieces:
             part, fragments = piece.part, piece.fragments
@@ -182,7 +182,7 @@ def _way(plan: Plan, kindred: Kindred, rule: list[str], hits: list[_Hit], place:
 
 
 def _stem(kindred: Kindred, bound: Bound) -> str:
-    return kindred.template.removesuffix(bound.stored.suffix) if bound.stored.suffix else kindred.template
+    return kindred.template.removesuffix(bound.stored.name.removeprefix(bound.stored.stem))
 
 
 def _with_places(hit: _Hit, rest: Iterator[str]) -> tuple[Target, Piece]:
@@ -209,7 +209,7 @@ def _steps(plan: Plan, source: Bound, target: Target, piece: Piece) -> list[dict
     number = piece.fragments[0].source
     seen: Any = SimpleNamespace(layout=plan.layout, source=SimpleNamespace(bound={number: source}))
     steps = trace.steps(seen, target, piece)
-    steps[0]["detail"] = source.encoding.describe(source.weight.shape)
+    steps[0]["detail"] = source.encoding.describe(source.stored.shape)
     return steps
 
 
