@@ -111,10 +111,11 @@ def same_codes(a: str, b: str) -> bool:
     if a == b:
         return True
     one, two = ELEMENTS[a], ELEMENTS[b]
-    return one.bits == two.bits and _centred(one) and _centred(two)
+    return one.bits == two.bits and centred(one) and centred(two)
 
 
-def _centred(element: Element) -> bool:
+def centred(element: Element) -> bool:
+    """Whether its codes are integers about zero: two's complement, or unsigned less half of the range."""
     return element.kind == "int" or (element.kind == "offset" and element.bias == 1 << element.bits - 1)
 
 
