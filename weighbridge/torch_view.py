@@ -9,7 +9,7 @@ import numpy as np
 
 from weighbridge.convert.fill import filled
 from weighbridge.convert.shape import bare, file_shape, slabs
-from weighbridge.convert.values import Scratch
+from weighbridge.formats.values import Scratch
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.scheme import Field, Role
 from weighbridge.layouts import neuron

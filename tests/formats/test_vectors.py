@@ -168,6 +168,7 @@ def test_nan_codes() -> None:
     assert np.flatnonzero(np.isnan(codec.table("e8m0"))).tolist() == [0xFF]
 
 
-@pytest.mark.parametrize("value", [0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5])
-def test_ties_of_e2m1_go_to_the_even_code(value: float) -> None:
-    assert codec.encode(np.array([value, -value]), "e2m1").tolist() == [up := {0.25: 0, 0.75: 2, 1.25: 2, 1.75: 4, 2.5: 4, 3.5: 6, 5: 6}[value], up | 8]
+def test_ties_of_e2m1_go_to_the_even_code() -> None:
+    ties = np.array([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5])
+    assert codec.encode(ties, "e2m1").tolist() == [0, 2, 2, 4, 4, 6, 6]
+    assert codec.encode(-ties, "e2m1").tolist() == [8, 10, 10, 12, 12, 14, 14]

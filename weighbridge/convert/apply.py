@@ -8,8 +8,8 @@ import numpy as np
 
 from weighbridge.convert.slab import Loss, Slab, stored_values
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.convert.values import Scratch, above_240, address, row_major, single_grid, values
-from weighbridge.convert.wholes import Wholes
+from weighbridge.formats.values import Scratch, above_240, address, row_major, single_grid, values
+from weighbridge.plan.wholes import Wholes
 from weighbridge.encoding import codec as fp8
 from weighbridge.encoding import kernels
 from weighbridge.errors import Problem, Refused

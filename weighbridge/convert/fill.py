@@ -8,7 +8,7 @@ from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.convert.apply import Reading, apply
 from weighbridge.convert.shape import SlabPlan
 from weighbridge.convert.slab import Loss, Slab, container, new_slab
-from weighbridge.convert.values import Scratch
+from weighbridge.formats.values import Scratch
 from weighbridge.formats import codec
 from weighbridge.formats.scheme import Field, Role
 from weighbridge.plan.plan import Target

@@ -26,7 +26,7 @@ from weighbridge.convert.sidecars import Sidecars, manifest, measured
 from weighbridge.convert.slab import Loss
 from weighbridge.convert.system import write_all
 from weighbridge.convert.threads import thread_count
-from weighbridge.convert.values import Scratch
+from weighbridge.formats.values import Scratch
 from weighbridge.layouts import NEURON, neuron
 from weighbridge.plan.plan import Plan
 from weighbridge.plan.reader import require_scales

@@ -9,7 +9,7 @@ import numpy as np
 from weighbridge.convert.apply import apply
 from weighbridge.convert.shape import bare
 from weighbridge.convert.slab import container, new_slab
-from weighbridge.convert.values import Scratch
+from weighbridge.formats.values import Scratch
 from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts.placement import Part, clip
 from weighbridge.formats.match import split

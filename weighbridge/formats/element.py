@@ -124,6 +124,11 @@ def _lowest(element: Element) -> int:
     return -(1 << element.bits - 1) if element.kind == "int" else -element.bias
 
 
+def centred(element: Element) -> bool:
+    """Whether its codes are integers about zero: two's complement, or unsigned less half of the range."""
+    return element.kind == "int" or (element.kind == "offset" and element.bias == 1 << element.bits - 1)
+
+
 def contains(wide: str, narrow: str) -> bool:
     """Whether every finite value of `narrow` is a value of `wide`."""
     a, b = ELEMENTS[wide], ELEMENTS[narrow]

@@ -34,8 +34,8 @@ class QTensor:
     """A rectangle of a stored matrix with its factors.
 
     `codes_RC`: uint8 codes, one for each value, unpacked (a view of the bytes where a byte holds one); of plain dtypes the array itself: uint16 bits
-    (BF16), float16, float32 or float64. `grids`: one for each factor that has a part in the value. `origin`: the corner of the rectangle, in values of
-    the stored matrix, less whole periods of its blocks; the grids begin where the period begins. Blocks are in the axes of `codes_RC`.
+    (BF16), float16, float32 or float64. `grids`: one for each factor that has a part in the value. `origin`: the corner of the rectangle, in values
+    of the stored matrix, less whole periods of its blocks; the grids begin where the period begins. Blocks are in the axes of `codes_RC`.
 
     Where the groups of the input channels are given by an ORDER, the other grids are whole along that axis.
     """

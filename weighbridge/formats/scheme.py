@@ -95,7 +95,8 @@ class Field(NamedTuple):
 
     def turned(self) -> Field:
         """The same field seen along the other order of the two axes."""
-        return self._replace(block=self.block[::-1], packing=self.packing._replace(axis=-3 - self.packing.axis), inner=tuple(f.turned() for f in self.inner))
+        packing = self.packing._replace(axis=-3 - self.packing.axis)
+        return self._replace(block=self.block[::-1], packing=packing, inner=tuple(f.turned() for f in self.inner))
 
     def packed_grid(self, rows: int, cols: int) -> tuple[int, int]:
         """Stored elements (of the field's dtype) for a matrix of [rows, cols] stored values."""
@@ -146,6 +147,7 @@ class Scheme(NamedTuple):
     layout: str = ""
     turned: bool = False
     refused: str = ""  # why its values cannot be read, where they cannot
+    rule: str = ""  # how its scales are made from values: a row of `rules.RULES`
 
     @property
     def fields(self) -> tuple[Field, ...]:

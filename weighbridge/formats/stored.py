@@ -62,8 +62,9 @@ def _codes(encoding: Encoding, shape: tuple[int, int], fetch: Fetch, start: int,
     assert raw is not None
     if is_plain(encoding):
         kind = np.dtype(CONTAINER[encoding.dtype])
-        if raw.size != shape[0] * shape[1] * kind.itemsize:
-            raise ValueError(f"{field.suffix}: [{shape[0]}, {shape[1]}] of {encoding.dtype} takes {shape[0] * shape[1] * kind.itemsize} bytes, not {raw.size}")
+        size = shape[0] * shape[1] * kind.itemsize
+        if raw.size != size:
+            raise ValueError(f"{field.suffix}: [{shape[0]}, {shape[1]}] of {encoding.dtype} takes {size} bytes, not {raw.size}")
         return raw.view(kind).reshape(shape)[start:stop]
     if field.flat:
         return _flat_codes(field, raw, shape, start, stop)

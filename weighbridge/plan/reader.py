@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import mmap
+from functools import cached_property
 from math import prod
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.encoding import codec
-from weighbridge.encoding.qtensor import CONTAINER, QTensor
 from weighbridge.errors import Problem, Refused, WeighbridgeError
-from weighbridge.plan.bind import Bound, Source
+from weighbridge.formats import codec
+from weighbridge.formats.qtensor import QTensor
+from weighbridge.formats.scheme import Field, Role
+from weighbridge.formats.stored import read
 from weighbridge.plan.cover import Fragment
+from weighbridge.plan.source import Bound, Source
+from weighbridge.plan.wholes import Wholes
 
 SCALE_LIMIT = 1 << 30  # bytes of scales that are looked at before a conversion starts
 
@@ -52,8 +57,6 @@ class Reader:
     @cached_property
     def wholes(self) -> Wholes:
         """What is known of whole weights."""
-        from weighbridge.convert.wholes import Wholes
-
         return Wholes(self.source, self.rect)
 
     def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
@@ -81,8 +84,7 @@ class Reader:
             raw = raw[lead * share : (lead + 1) * share]
         if bound.stored.scale_slots and field.role is Role.SCALE:
             raw = np.ascontiguousarray(raw.reshape(placed.rows, -1, BITS[tensor.dtype] // 8)[:, list(bound.stored.scale_slots)])
-        size = BITS[tensor.dtype] // 8
-        return raw.copy() if size > 1 and raw.size and raw.ctypes.data % size else raw
+        return self._aligned(raw, tensor)
 
     def rect(self, fragment: Fragment, row: int, col: int, rows: int, cols: int) -> QTensor:
         """A logical rectangle inside `fragment`, turned to the logical axes [out, in]."""
@@ -95,57 +97,66 @@ class Reader:
         return self.rows(bound, fragment.lead, top, top + rows).cut(0, fragment.col + right, rows, cols)
 
     def scale_problems(self) -> list[Problem]:
-        """Scales that are NaN, infinite, zero or negative, with the first place of each tensor."""
+        """Scales that are NaN, infinite or zero (negative, too, where the format has no negative ones), with the first place of each tensor."""
         listed = [b for b in self.source.bound if b.scale is not None]
         if sum(b.scale.nbytes for b in listed) > SCALE_LIMIT:  # type: ignore[union-attr]
             return []
         problems = []
         for bound in listed:
-            values = scale_values(self.bytes_of(bound.scale), bound.scale.dtype)  # type: ignore[arg-type, union-attr]
-            # NaN fails both comparisons. Padding of a stored grid is zero by right: `_bad_scale` looks closer.
-            if not (values.min(initial=1) > 0 and values.max(initial=1) < np.inf):
-                problems += _bad_scale(bound, values)
+            for field in bound.encoding.stored_fields:
+                if field.role in (Role.SCALE, Role.DIVISOR):
+                    problems += self._bad_values(bound, field)
         return problems
 
+    def _bad_values(self, bound: Bound, field: Field) -> list[Problem]:
+        tensor = bound.tensor(field)
+        assert tensor is not None
+        values = codec.look(field, self._aligned(self.bytes_of(tensor), tensor), (1, tensor.nbytes * 8 // BITS[tensor.dtype]))
+        signed = bound.encoding.zero is not None or bound.encoding.element.startswith(("int", "uint"))
+        low = np.abs(values) if signed else values
+        # NaN fails both comparisons. Padding of a stored grid is zero by right: `_bad_scale` looks closer.
+        if low.min(initial=1) > 0 and values.max(initial=1) < np.inf:
+            return []
+        return _bad_scale(bound, tensor, low)
 
-def scale_values(raw: np.ndarray, dtype: str) -> np.ndarray:
-    """Stored scale bytes as aligned float32."""
-    return codec.from_bf16(_view(raw, np.uint16)) if dtype == "BF16" else _view(raw, np.float32)
+    @staticmethod
+    def _aligned(raw: np.ndarray, tensor: Tensor) -> np.ndarray:
+        size = BITS[tensor.dtype] // 8
+        return raw.copy() if size > 1 and raw.size and raw.ctypes.data % size else raw
 
 
-def _view(raw: np.ndarray, dtype: type) -> np.ndarray:
-    """Bytes as another type; a copy only where the file has them at an odd place."""
-    if raw.size and raw.ctypes.data % np.dtype(dtype).itemsize:
-        raw = raw.copy()
-    return raw.view(dtype)
-
-
-def _bad_scale(bound: Bound, values: np.ndarray) -> list[Problem]:
-    assert bound.scale is not None
-    grid = values.reshape(prod(bound.scale.shape[:-1]), bound.scale.shape[-1])
-    if bound.stored.scale_slots:
-        grid = grid[:, list(bound.stored.scale_slots)]
-    bad = (~(grid > 0) | ~np.isfinite(grid)) & _under_parts(bound, grid.shape)
+def _bad_scale(bound: Bound, tensor: Tensor, values: np.ndarray) -> list[Problem]:
+    width = tensor.shape[-1] if tensor.shape else 1
+    grid = values.reshape(-1, width)
+    bad = ~(grid > 0) | ~np.isfinite(grid)
+    if bound.stored.scale_slots or len(bound.stored.placement.parts) > 1 or bound.stored.placement.stacked:
+        grid, bad = _real_cells(bound, grid, bad)
     if not bad.any():
         return []
     row, col = (int(i) for i in np.argwhere(bad)[0])
     value = float(grid[row, col])
     kind = "nan" if np.isnan(value) else "infinite" if np.isinf(value) else "zero" if value == 0 else "negative"
     return [Problem(f"scale-{kind}", f"{int(bad.sum()):,} of {grid.size:,} scales are not finite and positive; the first is {value} "
-                    f"at [{row}, {col}]", f"{bound.scale.file}: {bound.stored.scale_name}",
-                    "the block cannot be decoded: download the file again, or quantize again")]
+                    f"at [{row}, {col}]", f"{tensor.file}: {tensor.name}",
+                    "the block cannot be decoded: look whether the file is whole, or quantize again")]
 
 
-def _under_parts(bound: Bound, shape: tuple[int, int]) -> np.ndarray:
-    """Which cells of the flat grid belong to a real block, not to padding."""
-    placed, (high, wide) = bound.stored.placement, bound.encoding.block  # type: ignore[misc]
-    rows = shape[0] // placed.lead
-    used = np.zeros(shape, bool)
+def _real_cells(bound: Bound, grid: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cells of a flat grid that belong to real blocks, not to padding."""
+    placed, block = bound.stored.placement, bound.encoding.block
+    assert block is not None
+    if bound.stored.scale_slots:
+        grid, bad = (a[:, list(bound.stored.scale_slots)] for a in (grid, bad))
+    high, wide = block[0] or placed.rows, block[1] or placed.cols
+    rows = grid.shape[0] // placed.lead
+    if (rows, grid.shape[1]) != (-(-placed.rows // high), -(-placed.cols // wide)):
+        return grid, bad  # an inner scale, or one for the whole stack
+    used = np.zeros(grid.shape, bool)
     for part in placed.parts:
         top, down = part.at_row // high, -(-(part.at_row + part.extent[0]) // high)
         left, right = part.at_col // wide, -(-(part.at_col + part.extent[1]) // wide)
         used[part.lead * rows + top : part.lead * rows + down, left:right] = True
-    return used
+    return grid, bad & used
 
 
 R = TypeVar("R", bound=Reader)

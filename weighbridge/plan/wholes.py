@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from weighbridge.convert.values import Scratch, values
+from weighbridge.formats.values import Scratch, values
 from weighbridge.formats.qtensor import QTensor
 from weighbridge.models.fused import partners
 from weighbridge.plan.cover import Fragment, cover

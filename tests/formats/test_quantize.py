@@ -1,0 +1,170 @@
+"""Quantizing without calibration: what must hold for every rule, and the way back where it is exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weighbridge.encoding import codec as fp8
+from weighbridge.formats import codec
+from weighbridge.formats.bounds import bound
+from weighbridge.formats.quantize import quantize
+from weighbridge.formats.rules import RULES
+from weighbridge.formats.scheme import plain
+from weighbridge.formats.schemes import SCHEMES
+
+from .conftest import encoding_of
+
+WRITABLE = [name for name, scheme in SCHEMES.items() if scheme.rule]
+SHAPE = (64, 96)
+
+KINDS = {
+    "gaussian": lambda rng: rng.standard_normal(SHAPE),
+    "weights": lambda rng: rng.standard_normal(SHAPE) * 0.02,
+    "wide": lambda rng: rng.standard_normal(SHAPE) * np.exp2(rng.uniform(-12, 12, SHAPE)),
+    "outliers": lambda rng: rng.standard_normal(SHAPE) * np.where(rng.random(SHAPE) < 0.01, 1000, 0.01),
+    "tiny": lambda rng: rng.standard_normal(SHAPE) * 1e-6,
+    "one sign": lambda rng: rng.random(SHAPE) + 5,
+    "negative": lambda rng: -rng.random(SHAPE),
+    "sparse": lambda rng: rng.standard_normal(SHAPE) * (rng.random(SHAPE) < 0.02),
+    "ties": lambda rng: rng.integers(-14, 15, SHAPE) / 4,
+    "zeros": lambda rng: np.zeros(SHAPE),
+}
+
+
+def values_of(kind: str, seed: int = 1) -> np.ndarray:
+    return KINDS[kind](np.random.default_rng(seed)).astype(np.float32)
+
+
+def within(value, again, q, encoding) -> np.ndarray:
+    relative, absolute = bound(plain("F32"), encoding)
+    scale = q.scales_at(np.arange(value.shape[0]), np.arange(value.shape[1])).astype(np.float64)
+    return np.abs(again.astype(np.float64) - value) <= np.maximum(relative * np.abs(value.astype(np.float64)), absolute * scale)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", WRITABLE)
+def test_the_error_keeps_its_bound(name: str, kind: str) -> None:
+    encoding, value = encoding_of(name), values_of(kind)
+    q, refused = quantize(value, encoding)
+    assert refused == 0
+    good = within(value, q.decode(), q, encoding)
+    assert good.all(), (value[~good][:3], q.decode()[~good][:3])
+
+
+@pytest.mark.parametrize("name", [n for n in WRITABLE if n.startswith(("ct-int4", "awq", "gptq-int4"))])
+@pytest.mark.parametrize("dtype", ["F16", "BF16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_holds_with_scales_of_sixteen_bits(name: str, dtype: str, kind: str) -> None:
+    suffix = encoding_of(name).scale.suffix
+    encoding, value = encoding_of(name, dtypes={suffix: dtype}), values_of(kind)
+    q, refused = quantize(value, encoding)
+    assert refused == 0 and within(value, q.decode(), q, encoding).all()
+    assert np.array_equal(codec.rounded(q.scale.own, dtype), q.scale.own)
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_scales_are_values_of_their_dtype_and_codes_of_their_width(name: str) -> None:
+    encoding = encoding_of(name)
+    q, _ = quantize(values_of("gaussian"), encoding)
+    for grid in q.grids:
+        for part in (grid, *grid.inner):
+            form = codec.ELEMENTS[part.field.element]
+            kept = codec.rounded(part.own, part.field.dtype) if form.bits > 8 else codec.table(form.name)[codec.encode(part.own, form.name)]
+            assert np.array_equal(kept, part.own), part.field.suffix
+    assert q.codes_RC.max() < 1 << codec.ELEMENTS[encoding.element].bits
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+@pytest.mark.parametrize("kind", ["gaussian", "wide", "ties", "one sign"])
+def test_kept_scales_give_the_codes_back(name: str, kind: str) -> None:
+    """Decoding and quantizing with the stored scales and zero points is exact, whatever the scales are: but for the sign of a zero."""
+    encoding = encoding_of(name)
+    q, _ = quantize(values_of(kind), encoding)
+    kept = {part.field.suffix: part.own for grid in q.grids for part in (grid, *grid.inner)}
+    again, refused = quantize(q.decode(), encoding, kept)
+    assert refused == 0
+    assert np.array_equal(again.decode(), q.decode())
+    assert np.array_equal(again.codes_RC, q.codes_RC)
+
+
+def test_blocks_with_stored_scales_come_back_from_bfloat16(stored) -> None:
+    """FP8 blocks to BF16 and back: every code and scale, since 8 digits hold a code of 4 within half of its step."""
+    from weighbridge.formats.stored import read
+    encoding = encoding_of("fp8-block")
+    fields = stored(encoding, SHAPE)
+    q = read(encoding, SHAPE, fields.get)
+    kept = {q.scale.field.suffix: q.scale.own}
+    again, _ = quantize(fp8.from_bf16(fp8.to_bf16(q.decode())), encoding, kept)
+    assert np.array_equal(again.codes_RC, q.codes_RC)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", WRITABLE)
+def test_a_block_that_is_no_number_is_refused(name: str, bad: float) -> None:
+    value = values_of("gaussian")
+    value[1, 1] = bad
+    assert quantize(value, encoding_of(name), largest=4.0).refused == 1
+
+
+def test_a_scale_that_does_not_fit_is_refused() -> None:
+    value = np.full((1, 32), 1e6, np.float32)
+    assert quantize(value, encoding_of("ct-int4", dtypes={".weight_scale": "F16"})).refused == 1
+    assert quantize(value, encoding_of("ct-int4", dtypes={".weight_scale": "F32"})).refused == 0
+
+
+def test_a_scheme_that_is_only_read_has_no_rule() -> None:
+    with pytest.raises(ValueError, match="bnb-nf4 is read only"):
+        quantize(np.zeros(SHAPE, np.float32), encoding_of("bnb-nf4"))
+    assert {s.rule for s in SCHEMES.values()} - {""} <= RULES.keys()
+    assert all(s.rule for s in SCHEMES.values() if s.layout)
+
+
+@pytest.mark.parametrize("block", [(1, 96), (16, 24), (64, 96)])
+def test_fp8_blocks_are_those_of_the_first_codec(block) -> None:
+    value = values_of("outliers")
+    q, _ = quantize(value, encoding_of("fp8-block", block=block))
+    codes, scales = fp8.quantize(value, block)
+    assert np.array_equal(q.codes_RC, codes) and np.array_equal(q.scale.values, scales)
+
+
+@given(exponent=st.integers(-100, 100), fraction=st.floats(1, 2, exclude_max=True, width=32))
+def test_exponents(exponent: int, fraction: float) -> None:
+    """compressed-tensors: 6.9 is 1 and 7 is 2; 448 is 2. ModelOpt: 448 is 1."""
+    value = np.zeros((1, 32), np.float32)
+    value[0, 0] = np.ldexp(np.float32(fraction), exponent)
+    up = 1 if value[0, 0] >= np.ldexp(np.float32(1.75), exponent) else 0
+    assert quantize(value, encoding_of("ct-mxfp4")).q.scale.own == np.ldexp(1.0, exponent + up - 2)
+    assert quantize(value, encoding_of("ct-mxfp8")).q.scale.own == np.ldexp(1.0, exponent + up - 8)
+
+
+@pytest.mark.parametrize(("name", "amax", "byte"), [
+    ("ct-mxfp4", 6.9, 127), ("ct-mxfp4", 7.0, 128), ("ct-mxfp8", 448, 128), ("ct-mxfp8", 447, 127), ("modelopt-mxfp8", 448, 127),
+    ("modelopt-mxfp8", 448.1, 128), ("mxfp4-blocks", 6, 127), ("mxfp4-blocks", 6.01, 128), ("ct-mxfp4", 0, 0), ("modelopt-mxfp8", 0, 0),
+])
+def test_exponents_of_some_blocks(name: str, amax: float, byte: int) -> None:
+    value = np.zeros((1, 32), np.float32)
+    value[0, 3] = -amax
+    assert codec.encode(quantize(value, encoding_of(name)).q.scale.own, "e8m0") == byte
+
+
+def test_one_scale_over_fused_tensors() -> None:
+    """With the amax of both, gate and up get one tensor-wide scale."""
+    gate, up = values_of("gaussian", 1), values_of("gaussian", 2) * 3
+    largest = float(max(np.abs(gate).max(), np.abs(up).max()))
+    for name in ("ct-nvfp4", "modelopt-nvfp4"):
+        parts = [quantize(v, encoding_of(name), largest=largest).q.scale.inner[0].own for v in (gate, up)]
+        assert np.array_equal(*parts)
+        assert not np.array_equal(*(quantize(v, encoding_of(name)).q.scale.inner[0].own for v in (gate, up)))
+    assert parts[0] == np.float32(largest) / np.float32(2688)
+
+
+def test_powers_of_two_under_blocks() -> None:
+    """E8M0 scales for FP8 blocks go up, so that the greatest code is not passed."""
+    encoding = encoding_of("fp8-block", dtypes={".weight_scale_inv": "F8_E8M0"})
+    q, refused = quantize(values_of("wide"), encoding)
+    assert refused == 0 and within(values_of("wide"), q.decode(), q, encoding).all()
+    plain_scales = quantize(values_of("wide"), encoding_of("fp8-block")).q.scale.own
+    assert ((q.scale.own >= plain_scales) & (q.scale.own < 2 * plain_scales)).all()
