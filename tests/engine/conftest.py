@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from weighbridge.encoding import codec
-from weighbridge.encoding.qtensor import QTensor
-from weighbridge.encoding.scheme import Encoding, plain
 from weighbridge.engine import kernels
+from weighbridge.engine.rectangle import Rectangle
 
 
 @pytest.fixture(params=kernels.FAMILIES)
@@ -32,21 +31,20 @@ def choose(monkeypatch):
     kernels.load.cache_clear()
 
 
-def make_matrix(rng, shape, dtype="F8_E4M3", block=(128, 128), turned=False, origin=(0, 0), peak=448.0):
-    """A random QTensor [rows, columns] in logical axes; FP8 codes are plain numbers. `turned`: stored the other way round."""
+def make_matrix(rng, shape, dtype="F8_E4M3", block=(128, 128), turned=False, origin=(0, 0)):
+    """A random Rectangle [rows, columns] in logical axes; FP8 codes are plain numbers. `turned`: stored the other way round."""
     rows, columns = shape
     if dtype == "F8_E4M3":
-        encoding = Encoding(dtype, block, "F32", peak)
         codes = rng.integers(0, 0x78, shape).astype(np.uint8) | (rng.integers(0, 2, shape) << 7).astype(np.uint8)
-        grid = encoding.grid((origin[0] + rows, origin[1] + columns))
+        grid = (-(-(origin[0] + rows) // block[0]), -(-(origin[1] + columns) // block[1]))
         scale = rng.uniform(1e-4, 1e-3, grid).astype(np.float32)
     else:
-        encoding, scale, codes = plain(dtype), None, rng.standard_normal(shape).astype(np.float32)
+        block, scale, codes = None, None, rng.standard_normal(shape).astype(np.float32)
         codes = codec.to_bf16(codes) if dtype == "BF16" else codes
     if turned:
         codes = np.ascontiguousarray(codes.T).T
         scale = None if scale is None else np.ascontiguousarray(scale.T).T
-    return QTensor(codes, scale, encoding, origin if scale is not None else (0, 0))
+    return Rectangle(codes, scale, dtype, block, origin if scale is not None else (0, 0))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from weighbridge.encoding.qtensor import QTensor
+from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine import kernels
 from weighbridge.engine.linear import FEW, FEW_TURNED, Linear
 
@@ -160,20 +160,19 @@ def test_codes_at_any_address(family, matrix) -> None:
     for shift in (1, 3, 31):
         codes = raw[shift : shift + 70 * 300].reshape(70, 300)[:, :256]
         codes[:] = q.codes_RC
-        moved = QTensor(codes, q.scale_RbCb, q.encoding)
+        moved = Rectangle(codes, q.scale_RbCb, q.dtype, q.block)
         assert np.array_equal(Linear([(0, 0, moved)], (70, 256))(x), wanted)
 
 
 PROGRAM = """
 import numpy as np
-from weighbridge.encoding.qtensor import QTensor
-from weighbridge.encoding.scheme import Encoding
+from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine.linear import Linear
 rng = np.random.default_rng(0)
 for turned in (False, True):
     codes = rng.integers(0, 126, (300, 640)).astype(np.uint8)
     codes = np.ascontiguousarray(codes.T).T if turned else codes
-    linear = Linear([(0, 0, QTensor(codes, np.full((3, 5), 0.01, np.float32), Encoding("F8_E4M3", (128, 128))))], (300, 640))
+    linear = Linear([(0, 0, Rectangle(codes, np.full((3, 5), 0.01, np.float32), "F8_E4M3", (128, 128)))], (300, 640))
     for vectors in (1, 5, 40):
         x = rng.standard_normal((vectors, 640)).astype(np.float32)
         for _ in range(5):

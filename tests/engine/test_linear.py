@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from weighbridge.encoding import codec
-from weighbridge.encoding.qtensor import QTensor
-from weighbridge.encoding.scheme import Encoding, plain
+from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine import blas
 from weighbridge.engine.linear import FEW, FEW_TURNED, Experts, Linear, threads
 from weighbridge.errors import Usage, WeighbridgeError
@@ -42,7 +41,7 @@ def test_a_cut_of_a_stored_stack_is_multiplied_where_it_lies(family, matrix, err
 
 def test_reference_is_the_decoded_matrix_in_float64() -> None:
     codes, scale = np.array([[0x38, 0xB8, 0x40]], np.uint8), np.array([[2.0]], np.float32)  # 1, -1, 2
-    linear = Linear([(0, 0, QTensor(codes, scale, Encoding("F8_E4M3", (128, 128))))], (1, 3))
+    linear = Linear([(0, 0, Rectangle(codes, scale, "F8_E4M3", (128, 128)))], (1, 3))
     x = np.array([[1, 10, 100]], np.float32)
     assert linear.reference(x) == linear(x) == [[2 - 20 + 400]]
 
@@ -99,11 +98,11 @@ def test_what_cannot_be_multiplied_is_refused(matrix) -> None:
     with pytest.raises(WeighbridgeError, match="the result is \\[1, 256\\]"):
         Linear([(0, 0, q)], (256, 256))(np.zeros((1, 256), np.float32), out=np.zeros((1, 255), np.float32))
     with pytest.raises(WeighbridgeError, match="needs scales \\[2, 2\\], there are \\[1, 2\\]"):
-        Linear([(0, 0, QTensor(q.codes_RC, q.scale_RbCb[:1], q.encoding))], (256, 256))
+        Linear([(0, 0, Rectangle(q.codes_RC, q.scale_RbCb[:1], q.dtype, q.block))], (256, 256))
     with pytest.raises(WeighbridgeError, match="without scales"):
-        Linear([(0, 0, QTensor(q.codes_RC, None, q.encoding))], (256, 256))
+        Linear([(0, 0, Rectangle(q.codes_RC, None, q.dtype, q.block))], (256, 256))
     with pytest.raises(WeighbridgeError, match="I32"):
-        Linear([(0, 0, QTensor(np.zeros((2, 2), np.int32), None, plain("I32")))], (2, 2))
+        Linear([(0, 0, Rectangle(np.zeros((2, 2), np.int32), None, "I32"))], (2, 2))
     with pytest.raises(WeighbridgeError, match="e5m2"):
         Linear([(0, 0, q)], (256, 256), reads="e5m2")
 
@@ -113,8 +112,8 @@ def test_no_matrix_is_ever_decoded_whole(matrix, vectors) -> None:
     rng = np.random.default_rng(7)
     q = matrix(rng, (128, 3072))
     codes = np.tile(q.codes_RC, (40, 1))  # 15.7 MB; as float32 63 MB
-    for linear in (Linear([(0, 0, QTensor(codes, np.tile(q.scale_RbCb, (40, 1)), q.encoding))], (5120, 3072)),
-                   Linear([(0, 0, QTensor(codes, np.tile(q.scale_RbCb, (40, 1)), q.encoding).T)], (3072, 5120))):
+    for linear in (Linear([(0, 0, Rectangle(codes, np.tile(q.scale_RbCb, (40, 1)), q.dtype, q.block))], (5120, 3072)),
+                   Linear([(0, 0, Rectangle(codes, np.tile(q.scale_RbCb, (40, 1)), q.dtype, q.block).T)], (3072, 5120))):
         x = rng.standard_normal((vectors, linear.shape[1])).astype(np.float32)
         linear(x)
         tracemalloc.start()

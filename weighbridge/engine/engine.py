@@ -157,7 +157,7 @@ def load(source: Source, *, max_memory: int | None = None, numerics: str = "plai
     row = Rows.can(source, fragments(source, "embed")) and not arch.tied
     load_kernels()
     reserve = cache_bytes(len(chosen), arch.kv_heads, arch.head_dim, capacity or min(RESERVE, arch.context))
-    row_bytes = arch.hidden * source.bound[fragments(source, "embed")[0].source].encoding.itemsize
+    row_bytes = source.bound[fragments(source, "embed")[0].source].encoding.bytes_of(arch.hidden)
     plan = make_plan(source, arch, chosen, max_memory, resident_set() if max_memory is not None else 0, reserve, row_bytes if row else 0)
     reads, rounded = ("e4m3", True) if numerics == "neuron" else ("e4m3fn", False)
     store = None

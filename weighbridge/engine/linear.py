@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from weighbridge.encoding import codec
-from weighbridge.encoding.qtensor import QTensor
+from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine import panels, table
 from weighbridge.engine.table import Part
 from weighbridge.engine.team import LIMIT, threads, work
@@ -24,7 +24,7 @@ FEW, FEW_TURNED = 16, 8  # vectors up to which codes are multiplied as they are 
 
 
 class Linear:
-    """One logical matrix [N out, K in] made of rectangles (row, column, QTensor), which are in logical axes.
+    """One logical matrix [N out, K in] made of rectangles (row, column, Rectangle), which are in logical axes.
 
     `reads` says what FP8 codes from 0x78 on mean to the reader: numbers and NaN ("e4m3fn"), or infinity and
     NaN ("e4m3", as a Neuron device reads them). Raises WeighbridgeError unless the rectangles tile the shape.
@@ -83,14 +83,14 @@ class Linear:
                 with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     values = codec.decode_table(self.reads)[codes] * q.scales_at(local, np.arange(q.shape[1]))
             else:
-                values = codec.from_bf16(codes) if q.encoding.dtype == "BF16" else codes
+                values = codec.from_bf16(codes) if q.dtype == "BF16" else codes
             out[place, col : col + q.shape[1]] = values
         return out
 
-    def _decode(self, q: QTensor) -> np.ndarray:
+    def _decode(self, q: Rectangle) -> np.ndarray:
         if q.scale_RbCb is None:
             return q.decode()
-        return codec.decode(q.codes_RC, q.scale_RbCb, q.encoding.block, self.reads, q.origin)
+        return codec.decode(q.codes_RC, q.scale_RbCb, q.block, self.reads, q.origin)
 
 
 class Experts:

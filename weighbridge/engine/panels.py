@@ -9,7 +9,7 @@ import numpy as np
 
 from weighbridge.encoding import codec
 from weighbridge.encoding import kernels as codec_kernels
-from weighbridge.encoding.qtensor import QTensor
+from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine import blas
 from weighbridge.engine.table import Part, order
 from weighbridge.engine.team import threads, together
@@ -21,7 +21,7 @@ _own = threading.local()
 
 
 def multiply(parts: Sequence[Part], x_TK: np.ndarray, out_TN: np.ndarray, reads: str) -> None:
-    """out = x @ W.T of a matrix that lies in rectangles (row, column, QTensor)."""
+    """out = x @ W.T of a matrix that lies in rectangles (row, column, Rectangle)."""
     bands = range(0, out_TN.shape[1], BAND)
     workers = min(threads(), len(bands)) if blas.can_be_single() else 1  # another BLAS has threads of its own
 
@@ -52,20 +52,20 @@ def _band(parts: Sequence[Part], x_TK: np.ndarray, start: int, out_TB: np.ndarra
                 out_TB[:, top - start : bottom - start] += x @ (values if turned else values.T)
 
 
-def decode(panel: QTensor, reads: str) -> np.ndarray:
+def decode(panel: Rectangle, reads: str) -> np.ndarray:
     """The values of a panel with dense rows, float32, in memory of this thread or where they are."""
     codes, scale = panel.codes_RC, panel.scale_RbCb
-    if panel.encoding.dtype == "F32":
+    if panel.dtype == "F32":
         return codes
     if scale is not None and reads == "e4m3" and int((codes & 0x7F).max(initial=0)) >= INFINITE:
-        return codec.decode(codes, scale, panel.encoding.block, reads, panel.origin)
+        return codec.decode(codes, scale, panel.block, reads, panel.origin)
     out = _scratch(codes.shape)
     if scale is None:
         np.left_shift(codes, 16, out=out.view(np.uint32), dtype=np.uint32)
         return out
     scale = np.ascontiguousarray(scale)
     codec_kernels.decode_f32(codes.ctypes.data, codes.strides[0], *codes.shape, scale.ctypes.data, scale.shape[1], *panel.origin,
-                             *panel.encoding.block, out.ctypes.data, out.shape[1])
+                             *panel.block, out.ctypes.data, out.shape[1])
     return out
 
 

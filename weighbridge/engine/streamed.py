@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.encoding.qtensor import QTensor
+from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine.linear import Experts, Linear
 from weighbridge.engine.positional import Positional
 from weighbridge.engine.team import threads, together
@@ -88,9 +88,9 @@ class _Slot(Positional):
     def __init__(self, reader: Positional, memory: mmap.mmap) -> None:
         self.source, self.reader, self.maps, self.handles = reader.source, reader, {}, {}
         self.memory, self.end = np.frombuffer(memory, np.uint8), 0
-        self.matrices: dict[tuple[str, int], QTensor] = {}
+        self.matrices: dict[tuple[str, int], Rectangle] = {}
 
-    def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
+    def matrix(self, bound: Bound, lead: int = 0) -> Rectangle:
         key = (bound.stored.name, lead)
         if key not in self.matrices:
             self.matrices[key] = super().matrix(bound, lead)

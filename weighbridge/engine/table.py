@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from weighbridge.encoding.qtensor import QTensor
+from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine import kernels
 from weighbridge.engine.kernels import jobs as fields
 from weighbridge.errors import WeighbridgeError
@@ -16,7 +16,7 @@ KINDS = {"F8_E4M3": fields.F8, "BF16": fields.BF16, "F32": fields.F32}
 TASK = 1 << 17  # bytes of codes that one task reads
 LINE = 64  # bytes of a cache line: a vector that crosses none is read in one go
 WIDE = 1536  # rows of a task of a turned rectangle: long runs of each stored row
-Part = tuple[int, int, QTensor]
+Part = tuple[int, int, Rectangle]
 
 
 def make_jobs(parts: Sequence[Part]) -> np.ndarray:
@@ -50,15 +50,15 @@ def itemsize(job: np.ndarray) -> int:
     return (1, 2, 4)[int(job[fields.KIND])]
 
 
-def _job(row: int, col: int, q: QTensor) -> np.ndarray:
+def _job(row: int, col: int, q: Rectangle) -> np.ndarray:
     job = np.zeros(fields.FIELDS, np.int64)
     turned, ld = order(q.codes_RC)
-    kind = KINDS[q.encoding.dtype]
+    kind = KINDS[q.dtype]
     for name, value in ((fields.KIND, kind), (fields.TURNED, turned), (fields.CODES, q.codes_RC.ctypes.data), (fields.LD, ld), (fields.R, q.shape[0]),
                         (fields.C, q.shape[1]), (fields.X, 4 * col), (fields.Y, 4 * row)):
         job[name] = value
     if kind == fields.F8:
-        scale, (high, wide) = q.scale_RbCb, q.encoding.block
+        scale, (high, wide) = q.scale_RbCb, q.block
         strides = [stride // 4 for stride in scale.strides]
         job[fields.SCALE : fields.BC + 1] = scale.ctypes.data, *strides, *q.origin, high, wide
         one_scale = (q.origin[1] % fields.F8_STEP == 0 and wide % fields.F8_STEP == 0) or q.origin[1] + q.shape[1] <= wide
@@ -74,17 +74,17 @@ def order(codes: np.ndarray) -> tuple[bool, int]:
     return True, right // size
 
 
-def usable(q: QTensor) -> QTensor:
+def usable(q: Rectangle) -> Rectangle:
     """The same rectangle as the kernels can read it; copied only if no axis of it is dense or its scales are not float32."""
-    if q.encoding.dtype not in KINDS or (q.encoding.dtype == "F8_E4M3") != (q.scale_RbCb is not None):
+    if q.dtype not in KINDS or (q.dtype == "F8_E4M3") != (q.scale_RbCb is not None):
         scales = "without scales" if q.scale_RbCb is None else "with scales"
-        raise WeighbridgeError("encoding", f"{q.encoding.dtype} {scales} cannot be multiplied", "matrix",
+        raise WeighbridgeError("encoding", f"{q.dtype} {scales} cannot be multiplied", "matrix",
                                "FP8 needs scales; BF16 and F32 have none; convert the checkpoint first")
     codes, scale, size = q.codes_RC, q.scale_RbCb, q.codes_RC.itemsize
     if scale is not None:
-        needed = tuple(-(-(corner + extent) // block) for corner, extent, block in zip(q.origin, q.shape, q.encoding.block))
+        needed = tuple(-(-(corner + extent) // block) for corner, extent, block in zip(q.origin, q.shape, q.block))
         if scale.ndim != 2 or any(have < need for have, need in zip(scale.shape, needed)):
-            raise WeighbridgeError("scale-grid", f"{list(q.shape)} from {list(q.origin)} in blocks of {list(q.encoding.block)} "
+            raise WeighbridgeError("scale-grid", f"{list(q.shape)} from {list(q.origin)} in blocks of {list(q.block)} "
                                    f"needs scales {list(needed)}, there are {list(scale.shape)}", "matrix",
                                    "weight and scales do not belong together; download both again")
     dense = any(codes.strides[axis] == size or codes.shape[axis] == 1 for axis in (0, 1)) and all(stride % size == 0 for stride in codes.strides)
@@ -92,7 +92,7 @@ def usable(q: QTensor) -> QTensor:
         codes = np.ascontiguousarray(codes)
     if scale is not None and (scale.dtype != np.float32 or any(stride % 4 for stride in scale.strides)):
         scale = np.ascontiguousarray(scale, np.float32)
-    return QTensor(codes, scale, q.encoding, q.origin)
+    return Rectangle(codes, scale, q.dtype, q.block, q.origin)
 
 
 class Vectors:

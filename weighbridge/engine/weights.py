@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from weighbridge.encoding import codec
-from weighbridge.encoding.qtensor import QTensor
-from weighbridge.encoding.scheme import plain
 from weighbridge.engine.linear import Experts, Linear
+from weighbridge.engine.rectangle import Rectangle, multiplied_as_stored, rectangle_of
 from weighbridge.errors import Problem, Refused
-from weighbridge.plan.bind import Source
 from weighbridge.plan.cover import Fragment, cover
 from weighbridge.plan.reader import Reader
+from weighbridge.plan.source import Source
 
-BF16 = plain("BF16")
 KINDS = ("gate", "up", "down")
 ALIGN = 64  # bytes; where matrices begin that lie one behind the other
 
@@ -39,14 +36,39 @@ class Weights:
 
     def linear(self, name: str) -> Linear:
         """The matrix [out, in]."""
-        parts = [(f.lrow, f.lcol, self._plain(self.reader.rect(f, f.lrow, f.lcol, f.lrows, f.lcols))) for f in self.fragments(name)]
+        parts = [(f.lrow, f.lcol, self._rectangle(f)) for f in self.fragments(name)]
         return Linear(parts, self.source.inventory[name].shape, reads=self.reads)
 
     def vector(self, name: str) -> np.ndarray:
         """float32 [n]."""
         out = np.empty(self.source.inventory[name].shape, np.float32)
         for f in self.fragments(name):
-            out[f.lrow : f.lrow + f.lrows, f.lcol : f.lcol + f.lcols] = self._plain(self.reader.rect(f, f.lrow, f.lcol, f.lrows, f.lcols)).decode()
+            out[f.lrow : f.lrow + f.lrows, f.lcol : f.lcol + f.lcols] = self._rectangle(f).decode()
+        return out[0]
+
+    def experts(self, layer: int) -> Experts:
+        """All experts of a layer."""
+        names = expert_names(self.source, layer)
+        return Experts(*([self.linear(f"{name}.{kind}") for name in names] for kind in KINDS))
+
+    def _rectangle(self, f: Fragment) -> Rectangle:
+        return rectangle_of(self.reader.rect(f, f.lrow, f.lcol, f.lrows, f.lcols), self.rounded)
+
+
+def fragments(self, name: str) -> list[Fragment]:
+        """Rectangles that fill the weight once."""
+        return fragments(self.source, name)
+
+    def linear(self, name: str) -> Linear:
+        """The matrix [out, in]."""
+        parts = [(f.lrow, f.lcol, self._rectangle(f)) for f in self.fragments(name)]
+        return Linear(parts, self.source.inventory[name].shape, reads=self.reads)
+
+    def vector(self, name: str) -> np.ndarray:
+        """float32 [n]."""
+        out = np.empty(self.source.inventory[name].shape, np.float32)
+        for f in self.fragments(name):
+            out[f.lrow : f.lrow + f.lrows, f.lcol : f.lcol + f.lcols] = self._rectangle(f).decode()
         return out[0]
 
     def experts(self, layer: int) -> Experts:
@@ -93,6 +115,9 @@ def _matrices(source: Source, names: list[str]) -> list[int]:
 
 
 def _sizes(source: Source, number: int) -> list[int]:
-    """Bytes of one matrix of stored tensor `number`, and of its scales."""
+    """Bytes of one matrix of stored tensor `number`, and of each tensor that helps to read it; of codes that are decoded first, of their values."""
     bound = source.bound[number]
-    return [tensor.nbytes // bound.stored.placement.lead for tensor in (bound.weight, bound.scale) if tensor is not None]
+    placed = bound.stored.placement
+    if multiplied_as_stored(bound.encoding):
+        return [tensor.nbytes // placed.lead for tensor in bound.tensors.values()]
+    return [4 * placed.rows * placed.cols]
