@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weighbridge.check.skiplist import Unwritable, _whole, skip_list
+from weighbridge.runtimes.skiplist import Unwritable, _whole, skip_list
 from weighbridge.runtimes.skip import RULES, resolve
 
 READERS = [reader for reader in RULES if reader != "llama.cpp"]

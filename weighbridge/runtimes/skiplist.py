@@ -84,6 +84,10 @@ def _prove(reader: str, chosen: list[str], wanted: list[str], kept: list[str], s
 def _whole(reader: str, path: str) -> tuple[str, ...]:
     """Entries that name one module alone, as far as the reader can: the plain one first, then the strict one."""
     exact = re.escape(path) + "$"
+    if reader == "sglang-modelopt":
+        # A dot as `\x2e` leaves the whole path alone to match: neither its segments nor the last of them are looked at.
+        strict = "".join(c if c == "_" or c.isalnum() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in path)
+        return (path, strict) if _PLAIN.fullmatch(path) else (strict,)
     if reader == "transformers":
         return (path, exact) if _PLAIN.fullmatch(path) else (exact,)
     if reader == "gptq-dynamic":
@@ -109,7 +113,7 @@ def _words(reader: str, path: str) -> Iterator[str]:
         yield from sorted(runs, key=len)
         if layer:
             yield layer + "."
-    elif reader == "sglang":
+    elif reader in ("sglang", "sglang-modelopt"):
         yield from sorted(runs, key=len)
         if layer:
             yield layer
