@@ -45,10 +45,10 @@ def skip_list(reader: str, candidates: Mapping[str, bool], spell: Callable[[str]
     covered = {path for entry in chosen for path in hits(entry, wanted)}
     for path in wanted:
         if path not in covered:
-            also = [hits(entry, kept) for entry in _whole(reader, path)]
+            also = [hits(entry, kept) for entry in whole_entries(reader, path)]
             if all(also):
                 raise Unwritable(reader, path, also[-1][0])
-            chosen.append(next(entry for entry, others in zip(_whole(reader, path), also, strict=True) if not others))
+            chosen.append(next(entry for entry, others in zip(whole_entries(reader, path), also, strict=True) if not others))
     _prove(reader, chosen, wanted, kept, spelled)
     return chosen
 
@@ -57,7 +57,7 @@ def _short(reader: str, wanted: list[str], kept: list[str], hits: Callable[[str,
     """Greedy cover: of the entries that name no kept module always the one that names most of what is left."""
     tried: dict[str, set[str]] = {}
     for path in wanted:
-        for entry in (*_words(reader, path), *_whole(reader, path)):
+        for entry in (*word_entries(reader, path), *whole_entries(reader, path)):
             if entry in tried or len(tried) >= MOST_TRIED:
                 continue
             tried[entry] = set() if hits(entry, kept) else set(hits(entry, wanted))
@@ -81,7 +81,7 @@ def _prove(reader: str, chosen: list[str], wanted: list[str], kept: list[str], s
         raise WeighbridgeError("internal", f"the written list is wrong for {min(wrong)}", reader)
 
 
-def _whole(reader: str, path: str) -> tuple[str, ...]:
+def whole_entries(reader: str, path: str) -> tuple[str, ...]:
     """Entries that name one module alone, as far as the reader can: the plain one first, then the strict one."""
     exact = re.escape(path) + "$"
     if reader == "sglang-modelopt":
@@ -99,7 +99,7 @@ def _whole(reader: str, path: str) -> tuple[str, ...]:
     return (_GLOB.sub(r"[\1]", path),) if skip.RULES[reader].kind == "glob" else (path,)
 
 
-def _words(reader: str, path: str) -> Iterator[str]:
+def word_entries(reader: str, path: str) -> Iterator[str]:
     """Entries that may name this module together with its kin in other layers, the shortest first."""
     segments = path.split(".")
     if not _PLAIN.fullmatch(path):
