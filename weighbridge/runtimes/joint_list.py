@@ -169,6 +169,8 @@ def _folded(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
         if expert:
             yield f"re:.*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
         yield from (f"re:{re.escape(p)}\\..*" for p in _heads(path) if not re.search(r"\d", p))
+    elif rule == "gptq-dynamic" and expert:
+        yield f".*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
     elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
         yield from (f"{p}.*" for p in _heads(path) if not re.search(r"\d", p) and p not in ("model", "model.layers"))
 
