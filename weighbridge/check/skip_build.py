@@ -12,14 +12,10 @@ from weighbridge.check.stated import Stated
 from weighbridge.errors import WeighbridgeError
 from weighbridge.inspection.roles import TOWERS
 from weighbridge.runtimes import FUSED, neuron, skip, transformers, vllm
+from weighbridge.runtimes.list_rules import PLAIN_ROUTERS, VLLM_ROUTERS
 
 PROJECTIONS = ("attention.", "mlp.", "shared_experts.", "experts.")
 MTP_PARTS = frozenset({"mtp", "eh_proj", "shared_head", "mtp_block", "mtp_layers"})
-# Routers that vLLM builds as a layer which its quantization may take (models/qwen3_moe.py, qwen3_next.py: `quant_config=quant_config`).
-VLLM_ROUTERS = frozenset({"qwen3_moe", "qwen3_next", "qwen3_vl_moe", "qwen3_5_moe"})
-PLAIN_ROUTERS = frozenset({"minimax_m2", "mixtral", "deepseek_v3", "deepseek_v32", "kimi_k2", "kimi_k25", "glm4_moe", "gpt_oss", "mimo_v2",
-                           "mimo_v2_flash",
-                           "qwen2_moe"})
 TOWER_LINEARS = frozenset({"qkv", "proj", "fc1", "fc2", "linear_fc1", "linear_fc2", "q_proj", "k_proj", "v_proj", "out_proj", "gate_proj", "up_proj",
                            "down_proj"})
 QWEN_TOWERS = frozenset({"qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"})

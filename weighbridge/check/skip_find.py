@@ -11,7 +11,7 @@ from weighbridge.check.claim_find import nested_twice
 from weighbridge.check.finding import Edit, Fix, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.skip_build import Built
-from weighbridge.check.skiplist import Unwritable, skip_list
+from weighbridge.runtimes.skiplist import Unwritable, skip_list
 from weighbridge.check.views import View, spelled
 from weighbridge.errors import WeighbridgeError
 from weighbridge.runtimes import skip

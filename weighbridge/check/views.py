@@ -12,19 +12,8 @@ from weighbridge.check.skip_units import units
 from weighbridge.check.stated import LONGEST_ENTRY, MOST_ENTRIES, Stated, read_by, skip_list_of, unread_lists
 from weighbridge.errors import Usage
 from weighbridge.runtimes import sglang, skip, transformers, vllm
+from weighbridge.runtimes.list_rules import RULE_OF
 
-# (runtime, family of method) -> the row of `skip.RULES` that matches its list. What is not here has no list, or one that is not known.
-READERS: dict[tuple[str, str], str] = {
-    ("transformers", "fp8"): "transformers", ("transformers", "mxfp8"): "transformers", ("transformers", "fbgemm_fp8"): "transformers",
-    ("transformers", "awq"): "transformers", ("transformers", "mxfp4"): "transformers", ("transformers", "compressed-tensors"): "compressed-tensors",
-    ("vllm", "fp8"): "vllm-fp8", ("vllm", "mxfp8"): "vllm-fp8", ("vllm", "fbgemm_fp8"): "vllm-fp8", ("vllm", "mxfp4"): "vllm-fp8",
-    ("vllm", "compressed-tensors"): "vllm-compressed-tensors", ("vllm", "modelopt"): "vllm-modelopt", ("vllm", "awq"): "vllm-awq",
-    ("vllm", "quark"): "vllm-quark", ("vllm", "gptq"): "gptq-dynamic", ("sglang", "gptq"): "gptq-dynamic",
-    ("sglang", "fp8"): "sglang", ("sglang", "mxfp8"): "sglang", ("sglang", "mxfp4"): "sglang", ("sglang", "awq"): "vllm-awq",
-    ("sglang", "compressed-tensors"): "vllm-compressed-tensors",
-    ("tensorrt-llm", "fp8"): "tensorrt-llm", ("tensorrt-llm", "mxfp4"): "tensorrt-llm", ("tensorrt-llm", "modelopt"): "tensorrt-llm",
-    ("neuron", "neuron"): "neuron",
-}
 # SGLang's first release after pull request 23467.
 SGLANG_SEGMENTS = "0.5.11"
 
@@ -129,7 +118,7 @@ def _neuron_list(case: Case) -> tuple[Stated | None, str, tuple[str, ...]]:
 def _reader(target: Target, claim: Stated | None) -> str:
     if claim is None or claim.algo == "MIXED_PRECISION":  # there a table of layers says what is quantized, not a list
         return ""
-    reader = READERS.get((target.runtime, claim.family), "")
+    reader = RULE_OF.get((target.runtime, claim.family), "")
     return "sglang-before-23467" if reader == "sglang" and target.before(SGLANG_SEGMENTS) else reader
 
 

@@ -20,8 +20,10 @@ SECONDS = 20.0  # the longest published list, 712 entries against 61,000 modules
 class Rule:
     """One reader's way. `split` is what follows when the parts of a fused layer disagree; empty if the reader fuses nothing.
 
-    The last three only make long lists fast: how the entry is read (`literal`, `glob`, `regex`), whether `re:` marks a regex, and
-    whether an expert's path is also looked for in the entry, not only the other way round.
+    `kind`, `marked` and `reverse` only make long lists fast: how the entry is read (`literal`, `glob`, `regex`, `open`: no word need stand in the
+    path), whether `re:` marks a regex, and whether an expert's path is also looked for in the entry, not only the other way round.
+    `part` is the row by which a part of a fused layer is compared, where `matches` looks at the layer as the reader joins it; empty where parts are
+    all that is compared.
     """
 
     matches: Callable[[str, str], bool]
@@ -31,6 +33,7 @@ class Rule:
     kind: str = "literal"
     marked: bool = False
     reverse: bool = False
+    part: str = ""
 
 
 RULES: Mapping[str, Rule] = {
@@ -41,7 +44,7 @@ RULES: Mapping[str, Rule] = {
     "vllm-compressed-tensors": Rule(vllm.matches_compressed_tensors, "whole path, or `re:` regex at the start; parts must agree", "vLLM main",
                                     split=vllm.SPLIT_COMPRESSED_TENSORS, marked=True),
     "vllm-modelopt": Rule(vllm.matches_modelopt, "whole path, any part of the text, or shell pattern", "vLLM main", split=vllm.SPLIT,
-                          kind="glob", reverse=True),
+                          kind="glob", reverse=True, part="vllm-fp8"),
     "vllm-awq": Rule(vllm.matches_awq, "any part of the text; parts of a fused layer must agree", "vLLM main", split=vllm.SPLIT),
     "vllm-quark": Rule(vllm.matches_quark, "whole path, `re:` regex at the start, or shell pattern; parts must agree", "not read: vllm-project/vllm#48606",
                        split=vllm.SPLIT_COMPRESSED_TENSORS, kind="glob", marked=True),
@@ -49,6 +52,8 @@ RULES: Mapping[str, Rule] = {
     "autoawq": Rule(vllm.matches_awq, "any part of the text", "AutoAWQ main"),
     "sglang": Rule(sglang.matches, "whole dotted segments", "sglang after #23467", split=vllm.SPLIT, reverse=True),
     "sglang-before-23467": Rule(sglang.matches_before_23467, "any part of the text", "SGLang before #23467"),
+    "sglang-modelopt": Rule(sglang.matches_modelopt, "whole segments, or a pattern with `*` for the whole path or one segment", "SGLang main",
+                            split=vllm.SPLIT, kind="open", part="sglang"),
     "neuron": Rule(neuron.matches, "any part of the text", "NxD 2.29"),
     "tensorrt-llm": Rule(tensorrt_llm.matches, "shell pattern or `re:` regex for the whole path or a parent", "TensorRT-LLM main",
                          split="no error: the whole fused layer {prefix} is left unquantized", kind="glob", marked=True),
@@ -170,7 +175,7 @@ def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[
 def _words(entry: str, how: Rule) -> list[str]:
     """Words that must stand in every module that `entry` matches; none where that cannot be said simply."""
     text, kind = (entry[3:], "regex") if how.marked and entry.startswith("re:") else (entry, how.kind)
-    if kind == "glob" and "[" in text or kind == "regex" and "|" in text:
+    if kind == "open" or kind == "glob" and "[" in text or kind == "regex" and "|" in text:
         return []
     if kind == "regex":
         lead = re.match(r"[\w.-]*", text)[0]

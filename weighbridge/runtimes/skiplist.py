@@ -45,10 +45,10 @@ def skip_list(reader: str, candidates: Mapping[str, bool], spell: Callable[[str]
     covered = {path for entry in chosen for path in hits(entry, wanted)}
     for path in wanted:
         if path not in covered:
-            also = [hits(entry, kept) for entry in _whole(reader, path)]
+            also = [hits(entry, kept) for entry in whole_entries(reader, path)]
             if all(also):
                 raise Unwritable(reader, path, also[-1][0])
-            chosen.append(next(entry for entry, others in zip(_whole(reader, path), also, strict=True) if not others))
+            chosen.append(next(entry for entry, others in zip(whole_entries(reader, path), also, strict=True) if not others))
     _prove(reader, chosen, wanted, kept, spelled)
     return chosen
 
@@ -57,7 +57,7 @@ def _short(reader: str, wanted: list[str], kept: list[str], hits: Callable[[str,
     """Greedy cover: of the entries that name no kept module always the one that names most of what is left."""
     tried: dict[str, set[str]] = {}
     for path in wanted:
-        for entry in (*_words(reader, path), *_whole(reader, path)):
+        for entry in (*word_entries(reader, path), *whole_entries(reader, path)):
             if entry in tried or len(tried) >= MOST_TRIED:
                 continue
             tried[entry] = set() if hits(entry, kept) else set(hits(entry, wanted))
@@ -81,9 +81,13 @@ def _prove(reader: str, chosen: list[str], wanted: list[str], kept: list[str], s
         raise WeighbridgeError("internal", f"the written list is wrong for {min(wrong)}", reader)
 
 
-def _whole(reader: str, path: str) -> tuple[str, ...]:
+def whole_entries(reader: str, path: str) -> tuple[str, ...]:
     """Entries that name one module alone, as far as the reader can: the plain one first, then the strict one."""
     exact = re.escape(path) + "$"
+    if reader == "sglang-modelopt":
+        # A dot as `\x2e` leaves the whole path alone to match: neither its segments nor the last of them are looked at.
+        strict = "".join(c if c == "_" or c.isalnum() else f"\\x{ord(c):02x}" if ord(c) < 256 else f"\\u{ord(c):04x}" for c in path)
+        return (path, strict) if _PLAIN.fullmatch(path) else (strict,)
     if reader == "transformers":
         return (path, exact) if _PLAIN.fullmatch(path) else (exact,)
     if reader == "gptq-dynamic":
@@ -95,7 +99,7 @@ def _whole(reader: str, path: str) -> tuple[str, ...]:
     return (_GLOB.sub(r"[\1]", path),) if skip.RULES[reader].kind == "glob" else (path,)
 
 
-def _words(reader: str, path: str) -> Iterator[str]:
+def word_entries(reader: str, path: str) -> Iterator[str]:
     """Entries that may name this module together with its kin in other layers, the shortest first."""
     segments = path.split(".")
     if not _PLAIN.fullmatch(path):
@@ -109,7 +113,7 @@ def _words(reader: str, path: str) -> Iterator[str]:
         yield from sorted(runs, key=len)
         if layer:
             yield layer + "."
-    elif reader == "sglang":
+    elif reader in ("sglang", "sglang-modelopt"):
         yield from sorted(runs, key=len)
         if layer:
             yield layer

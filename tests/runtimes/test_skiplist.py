@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weighbridge.check.skiplist import Unwritable, _whole, skip_list
+from weighbridge.runtimes.skiplist import Unwritable, whole_entries, skip_list
 from weighbridge.runtimes.skip import RULES, resolve
 
 READERS = [reader for reader in RULES if reader != "llama.cpp"]
@@ -33,7 +33,7 @@ def test_the_list_gives_the_split(reader: str, split: dict[str, bool]) -> None:
     except Unwritable as error:
         # True only if the strictest entry for this module alone also names the other one.
         assert split[error.module] is True and split[error.also] is False
-        assert all(RULES[reader].matches(entry, error.also) for entry in _whole(reader, error.module))
+        assert all(RULES[reader].matches(entry, error.also) for entry in whole_entries(reader, error.module))
         return
     found = resolve(listed, split, reader)
     assert set(found.skipped) == {path for path, skipped in split.items() if skipped}

@@ -1,0 +1,70 @@
+"""How a reader would take the files that were written: which modules it would decide wrong. The proof of the lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.errors import WeighbridgeError
+from weighbridge.layouts.configs import base
+from weighbridge.layouts.configs.facts import Facts, Held, Written
+from weighbridge.layouts.rows import row
+from weighbridge.runtimes import skip
+from weighbridge.runtimes.asked import FUSING, Asking, Question, asking, fold, torn
+from weighbridge.runtimes.joint_list import wrong
+
+_LISTS = {"fp8": "modules_to_not_convert", "mxfp4": "modules_to_not_convert", "awq": "modules_to_not_convert", "compressed-tensors": "ignore", "modelopt": "ignore"}
+
+
+def unexplained(written: Written, facts: Facts, reader: str) -> tuple[str, ...]:
+    """Modules (as the files spell them) that `reader` would take for quantized though they are not, or the other way round, or with another encoding.
+
+    None for a layout without a claim, and for readers that look at the tensors instead of a list. Modules of a layer that the reader joins and that
+    is quantized in part are always among them: no list can say that. Raises WeighbridgeError where the reader's way is not known, so that no answer
+    is never taken for a good one.
+    """
+    family = row(facts.layout).family
+    if not family or reader == "llama.cpp":
+        return ()
+    units = fold(facts.quantized, facts.plain)
+    asked = asking(reader, family, units, facts.model_type, facts.config, base.below_text(facts.config))
+    if asked is None:
+        raise WeighbridgeError("reader-list-unknown", f"how {reader} chooses the quantized modules of a {family} checkpoint is not known here",
+                               "weighbridge/runtimes/list_rules.py", "ask for a reader whose way is known, or try the files with the reader itself")
+    bad = wrong(asked, entries(written, family, reader))
+    found = [question.unit for question in bad]
+    if reader in FUSING:
+        found += [unit for unit in torn(units) if not unit.plain or not _never(asked, unit.stem)]
+    if len(facts.held) > 1:
+        found += [q.unit for held in facts.held for q in _other_encoding(written, facts, held, asked)]
+    return tuple(dict.fromkeys(module for unit in found for module in unit.modules))
+
+
+def entries(written: Written, family: str, reader: str) -> list[str]:
+    """The list that this reader finds: TensorRT-LLM opens hf_quant_config.json first."""
+    claim = base.claim_of(written.config)
+    if family == "gptq":
+        return [key.removeprefix("-:") for key in claim.get("dynamic", {}) if key.startswith("-:")]
+    outer = written.files.get("hf_quant_config.json")
+    if family == "modelopt" and reader == "tensorrt-llm" and outer:
+        return list(outer["quantization"]["exclude_modules"])
+    return list(claim.get(_LISTS[family]) or ())
+
+
+def _never(asked: Asking, stem: str) -> bool:
+    return any(q.unit.stem == stem and q.wanted is None for q in asked.questions)
+
+
+def _other_encoding(written: Written, facts: Facts, held: Held, asked: Asking) -> list[Question]:
+    """Modules that the claim gives another encoding than the files hold: by targets of groups, or by a table of layers."""
+    number = facts.held.index(held)
+    claim: dict[str, Any] = base.claim_of(written.config)
+    others = [m for other in facts.held if other is not held for m in other.modules]
+    if "quantized_layers" in claim:
+        table = claim["quantized_layers"]
+        mine = claim["config_groups"].get(f"group_{number}", {}).get("targets", ())
+        return [q for q in asked.questions if not q.unit.plain and not set(q.unit.modules).isdisjoint(held.modules)
+                and not (q.unit.stem in table and (not mine or q.unit.stem in mine))]
+    if asked.family != "compressed-tensors" or not skip.RULES[asked.rule].marked or asked.runtime == "tensorrt-llm":
+        return []
+    turned = asking(asked.runtime, asked.family, fold(others, dict.fromkeys(held.modules, "quantized")), facts.model_type, facts.config, False)
+    return wrong(turned, claim["config_groups"][f"group_{number}"]["targets"]) if turned else []

@@ -1,0 +1,206 @@
+"""One skip list that several readers read right: entries that no reader takes for a quantized module, as few as name the others."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from weighbridge.runtimes import skip
+from weighbridge.runtimes.asked import Asking, Question
+from weighbridge.runtimes.skiplist import whole_entries, word_entries
+
+Atom = tuple[int, int]  # (number of the reader, number of its question)
+
+
+class Effect(NamedTuple):
+    """What each entry does to all readers: the questions that it answers with "leave out". `failing` entries stop a reader's load."""
+
+    hits: dict[str, set[Atom]]
+    failing: set[str]
+
+
+def joint_list(readers: Sequence[Asking], first: Iterable[str] = ()) -> list[str]:
+    """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong` tells of it."""
+    wanted = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted}
+    forbidden = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted is False}
+    folded = list(dict.fromkeys([*first, *_entries(readers, wanted, _folded)]))
+    effect = _safe(effects(readers, folded), forbidden)
+    chosen = _cover(effect, wanted)
+    left = wanted.difference(*(effect[entry] for entry in chosen))
+    if left:
+        single = [entry for entry in dict.fromkeys(_entries(readers, left, _single)) if entry not in effect]
+        more = _safe(effects(readers, single), forbidden)
+        chosen += _cover(more, left)
+        effect |= more
+    chosen = _without_idle(chosen, effect, wanted)
+    return sorted(chosen + _unneeded(readers, chosen, forbidden), key=_natural)
+
+
+def effects(readers: Sequence[Asking], entries: Sequence[str]) -> Effect:
+    """What each entry does alone."""
+    hits: dict[str, set[Atom]] = {entry: set() for entry in entries}
+    failing: set[str] = set()
+    for number, asked in enumerate(readers):
+        by_path = _by_path(asked)
+        for entry, (named, parts, fails) in _named(asked, entries).items():
+            if fails:
+                failing.add(entry)
+            near = {j for p in named | parts for j in by_path.get(p, ())}
+            hits[entry] |= {(number, j) for j in near if _hit(asked.questions[j], named, parts)}
+    return Effect(hits, failing)
+
+
+def _named(asked: Asking, entries: Sequence[str]) -> dict[str, tuple[set[str], set[str], bool]]:
+    """For each entry the paths that it names, the parts of fused layers that it names as parts, and whether the reader fails on it."""
+    texts = {entry: asked.spelled(entry) for entry in entries}
+    flat = list(dict.fromkeys(t for each in texts.values() for t in each))
+    part = skip.RULES[asked.rule].part
+    paths = dict.fromkeys(p for q in asked.questions for p in ((q.fused,) if q.fused else q.paths))
+    parts = dict.fromkeys(p for q in asked.questions if q.fused for p in q.paths)
+    found = skip.resolve(flat, paths, asked.rule) if flat and paths else skip.Resolution(asked.rule)
+    alone = skip.resolve(flat, parts, part) if flat and parts and part else skip.Resolution(part)
+    return {entry: ({p for t in each for p in found.matched.get(t, ())}, {p for t in each for p in alone.matched.get(t, ())},
+                    any(t in found.failing or t in found.refused for t in each)) for entry, each in texts.items()}
+
+
+def _by_path(asked: Asking) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for j, question in enumerate(asked.questions):
+        for path in {*question.paths, question.fused}:
+            found.setdefault(path, []).append(j)
+    return found
+
+
+def _hit(question: Question, named: set[str], parts: set[str]) -> bool:
+    """An unquantized module needs all of its paths named; a quantized one must have none."""
+    paths = question.paths
+    if question.fused:
+        return question.fused in named or all(p in parts for p in paths)
+    return any(p in named for p in paths) if question.wanted is False else all(p in named for p in paths)
+
+
+def wrong(asked: Asking, entries: Sequence[str]) -> list[Question]:
+    """Questions that the reader answers wrong with this list. An entry that it fails on makes all of them wrong."""
+    each = _named(asked, entries)
+    if any(fails for _, _, fails in each.values()):
+        return [q for q in asked.questions if q.wanted is not None]
+    named = set().union(*(n for n, _, _ in each.values()))
+    parts = set().union(*(p for _, p, _ in each.values()))
+    half = _half_named(asked, parts)
+    return [q for q in asked.questions if q.wanted is not None and (_hit(q, named, parts) != q.wanted or q.fused in half)]
+
+
+def _half_named(asked: Asking, named: set[str]) -> set[str]:
+    """Fused layers of which the list names some parts one by one and others not: the reader raises before it looks at the layer."""
+    groups: dict[str, set[str]] = {}
+    for question in asked.questions:
+        if question.fused:
+            groups.setdefault(question.fused, set()).update(question.paths)
+    return {fused for fused, parts in groups.items() if parts & named and not parts <= named}
+
+
+def _safe(effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
+    return {entry: atoms for entry, atoms in effect.hits.items() if entry not in effect.failing and atoms.isdisjoint(forbidden)}
+
+
+def _cover(effect: dict[str, set[Atom]], wanted: set[Atom]) -> list[str]:
+    """Greedy: always the entry that names most of what is left; of equal ones the shortest."""
+    left, chosen = set(wanted), []
+    open_entries = {entry: atoms & left for entry, atoms in effect.items() if atoms & left}
+    while open_entries:
+        entry = min(open_entries, key=lambda e: (-len(open_entries[e]), len(e), e))
+        got = open_entries.pop(entry)
+        chosen.append(entry)
+        left -= got
+        open_entries = {e: rest for e, atoms in open_entries.items() if (rest := atoms - got)}
+    return chosen
+
+
+def _without_idle(chosen: list[str], effect: dict[str, set[Atom]], wanted: set[Atom]) -> list[str]:
+    """Without entries whose work the others do, too: first those that were chosen first, since readers with exact names come last."""
+    count = Counter(atom for entry in chosen for atom in effect[entry] & wanted)
+    kept = []
+    for entry in chosen:
+        mine = effect[entry] & wanted
+        if all(count[atom] > 1 for atom in mine):
+            count.subtract(mine)
+        else:
+            kept.append(entry)
+    return kept
+
+
+def _unneeded(readers: Sequence[Asking], chosen: list[str], forbidden: set[Atom]) -> list[str]:
+    """Entries for what no reader would quantize, where one says it of all layers: people look for routers and heads in the list."""
+    open_atoms = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.unit.plain and q.wanted is None}
+    done = set().union(*effects(readers, chosen).hits.values()) if chosen else set()
+    units = {id(readers[i].questions[j].unit) for i, j in done}
+    open_atoms = {(i, j) for i, j in open_atoms if id(readers[i].questions[j].unit) not in units}
+    kinds: dict[str, set[Atom]] = {}
+    for i, j in open_atoms:
+        question = readers[i].questions[j]
+        kinds.setdefault(re.sub(r"\d+", "#", question.unit.stem), set()).add((i, j))
+    more: list[str] = []
+    for atoms in kinds.values():
+        effect = _safe(effects(readers, list(dict.fromkeys(_entries(readers, atoms, _folded)))), forbidden)
+        most = [entry for entry, hit in effect.items() if hit & atoms and atoms <= hit]
+        if most and not any(atoms <= effect.get(e, set()) for e in more):
+            more.append(min(most, key=lambda e: (len(e), e)))
+    return list(dict.fromkeys(more))
+
+
+def _entries(readers: Sequence[Asking], atoms: set[Atom], make: Callable[[str, str, str, bool], Iterator[str]]) -> Iterator[str]:
+    for i, j in sorted(atoms):
+        question = readers[i].questions[j]
+        for path in question.paths:
+            yield from make(readers[i].grammar, path, question.fused, question.unit.expert)
+
+
+def _folded(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
+    """Entries without a number of a layer, but for paths that have none: they name all layers at once."""
+    stem = path.partition(".experts")[0] + ".experts" if expert else path
+    for text in (stem, fused):
+        vague = _vague(text)
+        yield from (e for e in word_entries(rule, text) if text and e not in vague and not re.search(r"\d", e.replace(r"\d", "")))
+    if not re.search(r"\.\d+(\.|$)", path):
+        yield from whole_entries(rule, path)
+    if rule in ("compressed-tensors", "vllm-compressed-tensors"):
+        if expert:
+            yield f"re:.*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
+        yield from (f"re:{re.escape(p)}\\..*" for p in _heads(path) if not re.search(r"\d", p))
+    elif rule == "gptq-dynamic" and expert:
+        yield f".*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
+    elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
+        yield from (f"{p}.*" for p in _heads(path) if not re.search(r"\d", p) and p not in ("model", "model.layers"))
+
+
+def _vague(path: str) -> set[str]:
+    """Entries of the last word alone, where a word stands before it: `gate` says less than `mlp.gate`, and may mean more than was looked at."""
+    words = path.split(".")
+    leaf = re.escape(words[-1])
+    return {words[-1], f"*.{words[-1]}", f"re:.*{leaf}$", f".*{leaf}$"} if len(words) > 1 and not words[-2].isdigit() else set()
+
+
+def _single(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
+    """Entries for this module, or for its layer."""
+    stem = path.partition(".experts")[0] + ".experts" if expert else path
+    yield from (e for e in word_entries(rule, stem) if re.search(r"\d", e.replace(r"\d", "")))
+    yield from whole_entries(rule, path)
+    if rule in ("compressed-tensors", "vllm-compressed-tensors"):
+        if expert:
+            yield f"re:{re.escape(stem)}.*"
+    elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
+        yield from (f"{p}.*" for p in _heads(path))
+        yield from (text for name in (path, fused) if name for text in (name, name + "*"))
+    elif rule == "gptq-dynamic" and expert:
+        yield f"{re.escape(stem)}.*"
+
+
+def _heads(path: str) -> list[str]:
+    words = path.split(".")
+    return [".".join(words[:n]) for n in range(1, len(words))]
+
+
+def _natural(entry: str) -> list[tuple[int, int | str]]:
+    return [(0, int(p)) if p.isdigit() else (1, p) for p in re.split(r"(\d+)", entry) if p]
