@@ -14,6 +14,7 @@ import msgspec
 
 from weighbridge import __version__
 from weighbridge.checkpoint.checkpoint import INDEX
+from weighbridge.convert.configuration import configuration
 from weighbridge.convert.folder import Folder
 from weighbridge.convert.hashing import PART, digest, file_hash
 from weighbridge.convert.inside import open_inside
@@ -30,7 +31,6 @@ from weighbridge.runtimes import neuron as reader
 CARRIED = ("generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
            "chat_template*", "preprocessor_config.json", "LICENSE*", "NOTICE*", "README.md")
 OWN = (MANIFEST, "neuron_config.json", INDEX)  # never copied: an output has its own, or none
-PUBLISHED_SKIP = ["gate", "e_score_correction_bias", "lm_head"]
 DEFAULT_CONTEXT = 4096  # tokens; what a first run on a device is compiled for
 
 
@@ -39,13 +39,16 @@ class Sidecars:
 
     def __init__(self, plan: Plan, shapes: list[FileShape]) -> None:
         self.source = plan.source.checkpoint
-        self.written: dict[str, Callable[[], dict[str, Any]]] = {"config.json": lambda: configuration(plan)}
+        made = configuration(plan)
+        self.written: dict[str, Callable[[], dict[str, Any]]] = {"config.json": lambda: made.config}
+        self.written |= {name: (lambda value=value: value) for name, value in made.files.items()}
         if plan.layout != "neuron-shards":
             self.written[INDEX] = lambda: _index(shapes)
         if plan.layout in NEURON:
             self.written["neuron_config.json"] = lambda: neuron_configuration(plan)
         others = [f for f in self.source.files if f not in self.written and f not in self.source.headers and f not in OWN]
-        self.copied = [f for f in others if "/" not in f and not f.endswith(".safetensors") and any(fnmatch.fnmatch(f, pattern) for pattern in CARRIED)]
+        self.copied = [f for f in others if "/" not in f and not f.endswith(".safetensors") and any(fnmatch.fnmatch(f, pattern) for pattern in CARRIED)
+                       and not any(fnmatch.fnmatch(f, pattern) for pattern in made.stale)]
         self.dropped = [f for f in others if f not in self.copied]
 
     @property
@@ -100,34 +103,6 @@ class Sidecars:
 
 def json_bytes(value: Any) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def configuration(plan: Plan) -> dict[str, Any]:
-    """config.json as the output is, not as the source was."""
-    config = dict(plan.source.checkpoint.config)
-    own = config.pop("quantization_config", None)
-    if plan.layout == "hf-fp8":
-        claim = dict(own) if isinstance(own, dict) else {"activation_scheme": "dynamic"}
-        listed = claim.get("modules_to_not_convert")
-        claim["modules_to_not_convert"] = _still_true(plan, listed if isinstance(listed, list) else _skip_list(plan))
-        config["quantization_config"] = claim | {"quant_method": "fp8", "fmt": "float8_e4m3fn", "weight_block_size": list(plan.options.block)}
-    else:
-        config["dtype" if "dtype" in config else "torch_dtype"] = "bfloat16"
-    return config
-
-
-def _skip_list(plan: Plan) -> list[str]:
-    """As the makers write it where they are known; else the head and each router by its whole name, which every reader matches."""
-    if plan.inventory.model_type == "minimax_m2":
-        return PUBLISHED_SKIP
-    return ["lm_head", *(w.published.removesuffix(".weight") for w in plan.inventory.weights.values() if w.role == "router")]
-
-
-def _still_true(plan: Plan, listed: list[Any]) -> list[Any]:
-    """Entries of a skip list that name no module which this output holds in FP8."""
-    quantized = {t.stored.stem for t in plan.targets if t.encoding.quantized}
-    ends = quantized | {".".join(stem.split(".")[-n:]) for stem in quantized for n in (1, 2)}
-    return [entry for entry in listed if entry not in ends]
 
 
 def _index(shapes: list[FileShape]) -> dict[str, Any]:

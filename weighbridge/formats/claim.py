@@ -11,6 +11,10 @@ SKIP_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modu
 MTP_KEYS = ("num_mtp_modules", "num_nextn_predict_layers", "mtp_num_layers", "num_mtp_layers")
 
 
+# ModelOpt names its blocks by the algorithm (nvidia-modelopt 0.47 `export/quant_utils.py`).
+ALGO_BLOCKS = {"FP8_PB_WO": [128, 128], "FP8_BLOCK_SCALES": [128, 128]}
+
+
 @dataclass(frozen=True)
 class Claims:
     """The claim of one checkpoint. `blocks` are (rows, columns), `groups` columns that share one scale, `bits` of a packed code."""
@@ -104,9 +108,16 @@ def _groups(claim: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _blocks(claim: dict[str, Any], weights: list[dict[str, Any]]) -> tuple[tuple[int, int], ...]:
     """All claimed blocks; a NxD list such as [1, 128] for two axes reads the same."""
-    sizes = [claim.get("weight_block_size"), *(w.get("block_structure") for w in weights)]
+    implied = ALGO_BLOCKS.get(str(claim.get("quant_algo", "")).upper())
+    sizes = [claim.get("weight_block_size"), *(_spelled(w.get("block_structure")) for w in weights), implied]
     good = [(s[0], s[1]) for s in sizes if isinstance(s, list) and len(s) == 2 and all(_positive(v) for v in s)]
     return tuple(dict.fromkeys(good))
+
+
+def _spelled(block: Any) -> Any:
+    """Old files of compressed-tensors write a block as "128x128"."""
+    words = block.split("x") if isinstance(block, str) and len(block) < 20 else []
+    return [int(w) for w in words] if len(words) == 2 and all(w.isdigit() for w in words) else block
 
 
 def _mtp(config: dict[str, Any], text: dict[str, Any]) -> tuple[str, int]:

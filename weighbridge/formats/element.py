@@ -119,6 +119,11 @@ def difference(a: str, b: str) -> int | None:
     return _lowest(two) - _lowest(one)
 
 
+def middle(name: str) -> int:
+    """The integer in the middle of an element's range: what a zero point is where there is no need of one."""
+    return _lowest(ELEMENTS[name]) + (1 << ELEMENTS[name].bits - 1)
+
+
 def _lowest(element: Element) -> int:
     """The least integer that an element holds."""
     return -(1 << element.bits - 1) if element.kind == "int" else -element.bias

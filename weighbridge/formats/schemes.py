@@ -168,4 +168,6 @@ BITSANDBYTES = (
 NEURON = (Scheme("neuron-fp8", "FP8 up to 240 with one scale per block", "block", _code(".weight", "F8_E4M3", "e4m3"),
                  (_scale(".scale", ("F32", "BF16"), BLOCKS),), ("neuron",), "neuron", rule="amax"),)
 
+CENTRED = frozenset({"gptq"})  # rules that put every zero point in the middle of its range
+
 SCHEMES: dict[str, Scheme] = {s.name: s for s in (*HF_FP8, *CT_FLOAT, *CT_PACKED, *MODELOPT, *QUARK, *WORDS, *BITSANDBYTES, *NEURON)}

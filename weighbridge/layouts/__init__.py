@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 from weighbridge.errors import Problem, Usage
-from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts import hf
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored
+from weighbridge.layouts.rows import ROWS
 
 if TYPE_CHECKING:
     from weighbridge.plan.source import Source
@@ -35,7 +35,7 @@ def _neuron(name: str) -> Layout:
 
 
 NEURON = ("neuron", "neuron-shards")
-LAYOUTS: tuple[str, ...] = tuple(dict.fromkeys((*hf.PLAIN, *(s.layout for s in SCHEMES.values() if s.layout and s.layout not in NEURON), *NEURON)))
+LAYOUTS: tuple[str, ...] = (*ROWS, *NEURON)
 
 
 def layout(name: str) -> Layout:

@@ -10,12 +10,12 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from weighbridge.errors import Problem, Usage
-from weighbridge.formats.element import ELEMENTS
-from weighbridge.formats.scheme import GROUP, WHOLE, Encoding, Role, Scheme, filled, plain
+from weighbridge.formats.scheme import Encoding, Role, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored, turned, whole
-from weighbridge.models.inventory import Inventory, Weight
+from weighbridge.layouts.rows import cannot_hold, row
+from weighbridge.models.inventory import Weight
 
 if TYPE_CHECKING:
     from weighbridge.plan.source import Source
@@ -24,21 +24,16 @@ PLAIN = {"hf-bf16": "BF16", "hf-f16": "F16"}
 _SCALE_DTYPES = {"E8M0": ("U8", "F8_E8M0")}
 
 
-@cache
-def schemes_of(layout: str) -> tuple[Scheme, ...]:
-    """The schemes that a layout may write, the usual one first."""
-    return tuple(sorted((s for s in SCHEMES.values() if s.layout == layout), key=lambda s: any(f.role is Role.ZERO for f in s.factors) and not s.turned))
-
-
 def encoding_of(layout: str, options: Options, scale_dtype: str = "") -> Encoding:
     """How a layout holds the weights that it quantizes; `scale_dtype` is the source's, which is kept where the layout can say it."""
     if layout in PLAIN:
         return plain(PLAIN[layout])
-    rows = schemes_of(layout)
-    scheme = next((s for s in rows if any(f.role is Role.ZERO for f in s.factors) == options.zero_points), rows[0])
+    own = row(layout)
+    listed = [SCHEMES[name] for name in own.schemes]
+    scheme = next((s for s in listed if any(f.role is Role.ZERO for f in s.factors) == options.zero_points), listed[0])
     scale = next(f for f in scheme.factors if f.role in (Role.SCALE, Role.DIVISOR))
     wanted = _dtype(options.scale_dtype, scale.dtypes) if options.scale_dtype else scale_dtype if scale_dtype in scale.dtypes else scale.dtype
-    group = options.group or (128 if any(GROUP in f.block for f in scheme.fields) else 0)
+    group = options.group or own.group
     return _encoding(scheme.name, options.block, group, ((scale.suffix, wanted),))
 
 
@@ -71,28 +66,7 @@ def _takes(weight: Weight, linear: Encoding, coded: frozenset[str]) -> bool:
     if not linear.quantized:
         return weight.linear or weight.name in coded
     chosen = weight.name in coded if coded else weight.linear
-    return chosen and misfit(linear, weight.shape) is None
-
-
-def misfit(encoding: Encoding, shape: tuple[int, int]) -> str | None:
-    """Why an encoding cannot hold a matrix [out, in], with the two numbers; None where it can."""
-    scheme = SCHEMES[encoding.scheme]
-    rows, cols = shape[::-1] if scheme.turned else shape
-    for axis, length in enumerate((rows, cols)):
-        unit = encoding.unit[axis]
-        if length % unit:
-            return f"{length} {_axis(axis, scheme.turned)} channels are no multiple of {unit}, which share a word"
-    for field in encoding.fields:
-        if field.role is Role.SCALE and encoding.strategy == "group":
-            for axis, length in enumerate((rows, cols)):
-                size = field.block[axis]
-                if size > 1 and length % size:
-                    return f"{length} {_axis(axis, scheme.turned)} channels are no multiple of the group {size}"
-    return None
-
-
-def _axis(axis: int, is_turned: bool) -> str:
-    return "output" if (axis == 0) != is_turned else "input"
+    return chosen and not cannot_hold(linear, weight.shape)
 
 
 def _one(weight: Weight, encoding: Encoding | None, files: int) -> Stored:
@@ -120,9 +94,9 @@ def requires(source: Source, layout: str, options: Options) -> list[Problem]:
     if not linear.quantized:
         return []
     wanted = [w for w in source.weights if (w.name in source.coded if source.coded else w.linear)]
-    if wanted and not any(misfit(linear, w.shape) is None for w in wanted):
-        return [Problem("misfit", f"no weight fits {layout}: {misfit(linear, wanted[0].shape)}", wanted[0].name, "choose another --group or layout")]
+    if wanted and not any(not cannot_hold(linear, w.shape) for w in wanted):
+        return [Problem("misfit", f"no weight fits {layout}: {cannot_hold(linear, wanted[0].shape)}", wanted[0].name, "choose another --group or layout")]
     return []
 
 
-__all__ = ["ELEMENTS", "Inventory", "WHOLE", "encoding_of", "misfit", "published_stem", "requires", "schemes_of", "stored"]
+__all__ = ["encoding_of", "published_stem", "requires", "stored"]

@@ -14,8 +14,9 @@ from weighbridge import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import Problem, Refused
-from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.element import ELEMENTS, middle
 from weighbridge.formats.scheme import Encoding, Field, Role, plain
+from weighbridge.formats.schemes import CENTRED, SCHEMES
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.options import Options
@@ -110,6 +111,15 @@ class Plan:
     def scales(self) -> int:
         """Scale tensors of the source that the plan reads."""
         return self.source.scales
+
+    @cached_property
+    def symmetric(self) -> bool:
+        """Whether every zero point that is written is the middle of its range."""
+        looks, pieces = ScaleLooks(self.source), [(t, p) for t in self.targets if t.encoding.zero for p in t.pieces]
+        if any(p.step.kind is Kind.QUANTIZE and SCHEMES[t.encoding.scheme].rule not in CENTRED for t, p in pieces):
+            return False
+        bounds = [self.source.bound[n] for n in {f.source for _, p in pieces if p.step.kind is Kind.KEEP for f in p.fragments}]
+        return all(b.encoding.zero is None or looks.of(b).zeros_are(middle(b.encoding.zero.element)) for b in bounds)
 
     @cached_property
     def steps(self) -> Counter[str]:

@@ -1,0 +1,38 @@
+"""config.json and what else says how an output is quantized: the facts of a plan, written as the layout's readers want them."""
+
+from __future__ import annotations
+
+from weighbridge.formats.scheme import Encoding, Role
+from weighbridge.layouts import NEURON
+from weighbridge.layouts.configs import Facts, Held, Written, written
+from weighbridge.plan.plan import Plan
+
+
+def configuration(plan: Plan) -> Written:
+    """The output's config.json, other configuration files by name, and patterns of source files that would contradict them."""
+    if plan.layout in NEURON:
+        config = {k: v for k, v in plan.source.checkpoint.config.items() if k != "quantization_config"}
+        config["dtype" if "dtype" in config else "torch_dtype"] = "bfloat16"
+        return Written(config, stale=("hf_quant_config.json", "quantize_config.json"))
+    return written(facts_of(plan))
+
+
+def facts_of(plan: Plan) -> Facts:
+    """What the plan writes, module by module."""
+    held: dict[Encoding, list[str]] = {}
+    plain: dict[str, str] = {}
+    sizes: dict[str, int] = {}
+    for target in plan.targets:
+        stored = target.stored
+        if target.encoding.quantized:
+            held.setdefault(target.encoding, []).append(stored.stem)
+            continue
+        sizes[target.encoding.dtype] = sizes.get(target.encoding.dtype, 0) + target.weight_bytes
+        roles = {plan.source.weight(part.weight).role for part in stored.placement.parts}
+        if not stored.placement.vector and roles and "embedding" not in roles:
+            plain[stored.stem] = sorted(roles)[0]
+    zeros = [f for encoding in held for f in encoding.factors if f.role is Role.ZERO]
+    return Facts(
+        plan.inventory.model_type, plan.source.checkpoint.config, plan.layout, tuple(Held(e, tuple(m)) for e, m in held.items()), plain,
+        max(sizes, key=lambda dtype: sizes[dtype], default="BF16"), any(t.carried for t in plan.targets), bool(plan.source.carried),
+        symmetric=not zeros or plan.symmetric, powers=all(s.element == "e8m0" for e in held if (s := e.scale)))
