@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 ORACLES := .venv-oracles
+# The formats' own libraries; their rounding is what the oracles compare with. ModelOpt imports requests without saying so.
+LIBRARIES := compressed-tensors==0.20.0 bitsandbytes==0.50.2 nvidia-modelopt==0.47.0 requests 'mlx[cpu]==0.32.4'
 BROWSER := tests/browser
 PAGES := out/browser
 PYTEST_ARGS ?=
@@ -16,7 +18,7 @@ BENCH_ARGS ?=
 help:
 	@echo 'make demo           install, then walk through every verb on the demo checkpoint; pictures and a page stay in out/demo'
 	@echo 'make test           install, then run the tests (no torch)'
-	@echo 'make test-oracles   run the tests against torch, transformers and compressed-tensors'
+	@echo 'make test-oracles   run the tests against torch, transformers and the libraries of the formats'
 	@echo 'make test-browser   open the pages in a headless Chromium; screenshots go to $(PAGES)/screenshots'
 	@echo 'make bench          run the benchmarks (benchmarks/README.md); BENCH_ARGS goes to both'
 	@echo 'make docs           make the pages and pictures of docs/, and the site in out/site'
@@ -34,10 +36,10 @@ $(VENV)/.stamp-test: $(VENV)/.stamp
 	$(VENV)/bin/python -m pip install --quiet -e '.[test]'
 	@touch $@
 
-$(ORACLES)/.stamp: pyproject.toml
+$(ORACLES)/.stamp: pyproject.toml Makefile
 	$(PYTHON) -m venv $(ORACLES)
 	$(ORACLES)/bin/python -m pip install --quiet torch==2.13.0
-	$(ORACLES)/bin/python -m pip install --quiet -e '.[test,run]' transformers compressed-tensors
+	$(ORACLES)/bin/python -m pip install --quiet -e '.[test,run]' torch==2.13.0 transformers $(LIBRARIES)
 	@touch $@
 
 $(BROWSER)/node_modules/.stamp: $(BROWSER)/package.json $(BROWSER)/package-lock.json

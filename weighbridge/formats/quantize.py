@@ -90,9 +90,7 @@ def codes_of(values: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, enc
     quotient, element = values / scale, encoding.element
     if ELEMENTS[element].kind == "float":
         quotient = np.clip(quotient, np.float32(-encoding.peak), np.float32(encoding.peak))
-        if element != "e2m1":
-            return codec.encode(quotient, element)
-        quotient = np.nan_to_num(quotient if rule.signed_zero else quotient + np.float32(0))  # -0 + 0 is 0
+        quotient = quotient if rule.signed_zero else quotient + np.float32(0)  # -0 + 0 is 0
         return _half_up(quotient) if rule.half_up else codec.encode(quotient, element)
     if zero is None:
         return codec.encode(quotient, element)
@@ -100,5 +98,5 @@ def codes_of(values: np.ndarray, scale: np.ndarray, zero: np.ndarray | None, enc
 
 
 def _half_up(quotient: np.ndarray) -> np.ndarray:
-    code = np.searchsorted(E2M1_MIDDLES, np.abs(quotient), side="right").astype(np.uint8)
+    code = np.searchsorted(E2M1_MIDDLES, np.abs(np.nan_to_num(quotient)), side="right").astype(np.uint8)
     return code | (np.signbit(quotient).astype(np.uint8) << 3)

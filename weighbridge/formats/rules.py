@@ -44,7 +44,7 @@ class Rule(NamedTuple):
     """`grids(blocks, encoding, given)` makes the factors' own grids, of which `given` are kept.
 
     `rounds_first`: the quotient is rounded before the zero point is added. `half_up`: halves go away from zero, not to the even code.
-    `signed_zero`: a -0 keeps its sign in E2M1.
+    `signed_zero`: a -0 keeps its sign (compressed-tensors adds a zero point of 0, which takes it away).
     """
 
     says: str
@@ -135,7 +135,7 @@ def _ct_nvfp4(blocks: Blocks, encoding: Encoding, given: Mapping[str, np.ndarray
     """G = 2688 / largest divides; a block's scale is amax / 6 * G in E4M3, 0.125 where that is zero."""
     field, whole = _scale(encoding), _scale(encoding).inner[0]
     with np.errstate(over="ignore"):
-        ratio = np.float32(2688) / np.maximum(blocks.largest, np.float32(2.0**-126))
+        ratio = np.float32(2688) * (np.float32(1) / np.maximum(blocks.largest, np.float32(2.0**-126)))  # so torch divides a number by a tensor
     divisor = given.get(whole.suffix, np.full((1, 1), ratio if np.isfinite(ratio) else 1, np.float32))
     with np.errstate(over="ignore", invalid="ignore"):
         scale = codec.rounded(np.clip(divisor * (blocks.amax / np.float32(encoding.peak)), np.float32(-448), np.float32(448)), "F8_E4M3")
@@ -177,11 +177,11 @@ def _gptq_zeros(blocks: Blocks, encoding: Encoding, given: Mapping[str, np.ndarr
 
 
 RULES: dict[str, Rule] = {
-    "amax": Rule("amax over the greatest code", _amax),
+    "amax": Rule("amax over the greatest code", _amax, signed_zero=True),
     "ct": Rule("amax over half the codes' range, as compressed-tensors reckons", _ct),
     "ct-mx": Rule("powers of two, up from 1.75, as compressed-tensors reckons", _ct_mx),
     "ct-nvfp4": Rule("E4M3 scales under 2688 / amax, as compressed-tensors reckons", _ct_nvfp4),
-    "modelopt-mx": Rule("powers of two at or above amax / 448, as ModelOpt reckons", _modelopt_mx),
+    "modelopt-mx": Rule("powers of two at or above amax / 448, as ModelOpt reckons", _modelopt_mx, signed_zero=True),
     "modelopt-nvfp4": Rule("E4M3 scales over amax / 2688, as ModelOpt reckons", _modelopt_nvfp4),
     "mx-up": Rule("powers of two at or above amax / 6, halves away from zero, as transformers quantizes gpt-oss", _mx_up,
                   half_up=True, signed_zero=True),

@@ -155,7 +155,7 @@ def _bitsandbytes(book: str, nested: bool) -> Scheme:
         absmax = _scale(".weight.absmax", ("U8",), (1, 64), Form.VECTOR, flat=True, inner=(inner, mean), element="dynamic8")
         notes.append(_note(".weight.nested_quant_map", ("F32",)))
     return Scheme(f"bnb-{book}" + ("-nested" if nested else ""), f"bitsandbytes {book.upper()}: a codebook over 64 values in a row", "group",
-                  _code(".weight", "U8", book, HIGH_FIRST, Form.FLAT), (absmax, *notes), ("bitsandbytes",))
+                  _code(".weight", "U8", book, HIGH_FIRST, Form.FLAT)._replace(flat=True), (absmax, *notes), ("bitsandbytes",))
 
 
 BITSANDBYTES = (
