@@ -30,7 +30,32 @@ class Weights:
         self.source, self.reader = source, reader
         self.reads, self.rounded = reads, rounded
 
-    def fragments(source: Source, name: str) -> list[Fragment]:
+    def fragments(self, name: str) -> list[Fragment]:
+        """Rectangles that fill the weight once."""
+        return fragments(self.source, name)
+
+    def linear(self, name: str) -> Linear:
+        """The matrix [out, in]."""
+        parts = [(f.lrow, f.lcol, self._rectangle(f)) for f in self.fragments(name)]
+        return Linear(parts, self.source.inventory[name].shape, reads=self.reads)
+
+    def vector(self, name: str) -> np.ndarray:
+        """float32 [n]."""
+        out = np.empty(self.source.inventory[name].shape, np.float32)
+        for f in self.fragments(name):
+            out[f.lrow : f.lrow + f.lrows, f.lcol : f.lcol + f.lcols] = self._rectangle(f).decode()
+        return out[0]
+
+    def experts(self, layer: int) -> Experts:
+        """All experts of a layer."""
+        names = expert_names(self.source, layer)
+        return Experts(*([self.linear(f"{name}.{kind}") for name in names] for kind in KINDS))
+
+    def _rectangle(self, f: Fragment) -> Rectangle:
+        return rectangle_of(self.reader.rect(f, f.lrow, f.lcol, f.lrows, f.lcols), self.rounded)
+
+
+def fragments(source: Source, name: str) -> list[Fragment]:
     """Rectangles of stored tensors that fill a logical weight once. Refuses a weight of which a part is nowhere."""
     rows, cols = source.inventory[name].shape
     found, left = cover((0, 0, rows, cols), source.holders.get(name, []))
