@@ -19,6 +19,7 @@ from weighbridge.checkpoint.dtypes import BITS, LARGEST, MOST_AXES, nbytes
 from weighbridge.errors import Problem, brief
 
 HEADER_LIMIT = 100_000_000  # bytes; the limit of the reference reader
+LONGEST_NAME = 1000  # characters; the longest published name has about 100
 
 
 class Tensor(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -71,6 +72,9 @@ def read_header(file: str, size: int, read: Callable[[int, int], bytes]) -> tupl
     tensors, metadata, problems = _parse(file, raw)
     if problems:
         return None, problems
+    if max(map(len, tensors), default=0) > LONGEST_NAME:
+        return None, [Problem("name-length", f"the name has {len(name):,} characters, the limit is {LONGEST_NAME:,}", f"{file}: {brief(name)}",
+                              "no model has such a name: write the file again with shorter ones") for name in tensors if len(name) > LONGEST_NAME]
     problems = _place(file, tensors, 8 + len(raw), size)
     header = Header(file, size, hashlib.sha256(raw).hexdigest(), tensors, metadata)
     return (None, problems) if problems else (header, [])
