@@ -17,7 +17,7 @@ from weighbridge.errors import WeighbridgeError
 LONGEST_ENTRY = 1000  # characters; the longest published entry has fewer than 100
 MOST_STEPS = 10_000_000  # of one match, by the estimate below: about 0.1 s
 
-SECONDS = 2.0  # of this thread's work, for all lists of one question; the longest published list, 712 entries against 61,000 modules, takes 0.1
+SECONDS = 2.0  # of this thread's work, for all lists of one question; the longest published list, 712 entries against 61,000 modules, takes 0.5
 STRIDE = 64  # comparisons between two looks at the clock
 
 # Module names that most model classes join to one weight. A reader that joins them wants one precision for all parts.
@@ -102,6 +102,22 @@ def regex(entry: str, pattern: str, text: str, *, whole: bool = False) -> bool:
     if choices * comb(len(text) + repeats, repeats) > MOST_STEPS:
         raise EntryRefused(entry, f"{repeats} repeats and {choices} choices over {len(text)} characters may take more than {MOST_STEPS} steps")
     return (compiled.fullmatch(text) if whole else compiled.match(text)) is not None
+
+
+def required_words(pattern: str) -> list[str]:
+    """Words (letters, digits, `_`, `-`) that stand in every text that the expression matches; none where that cannot be said simply."""
+    if "|" in pattern or "(?" in pattern:
+        return []
+    words, depth = [""], 0
+    for token in _TOKEN.finditer(pattern):
+        depth += (token["open"] is not None) - (token["close"] is not None)
+        if token["repeat"]:
+            words[-1] = words[-1][:-1]  # its last letter may not be there
+        elif not depth and re.fullmatch(r"[\w-]", token[0]):
+            words[-1] += token[0]
+            continue
+        words.append("")
+    return [word for word in words if word]
 
 
 class _Endless(Exception):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from weighbridge.errors import Usage
-from weighbridge.runtimes import FUSED, LONGEST_ENTRY, STRIDE, EntryFails, EntryRefused, Patience, llama_cpp, neuron, sglang, shown, tensorrt_llm, transformers, vllm
+from weighbridge.runtimes import FUSED, LONGEST_ENTRY, STRIDE, EntryFails, EntryRefused, Patience, llama_cpp, neuron, required_words, sglang, shown, tensorrt_llm, transformers, vllm
 
 MOST_ENTRIES, MOST_MODULES, LONGEST_MODULE = 20_000, 1_000_000, 1000
 _NO_GLOB = frozenset("*?[")
@@ -191,15 +191,14 @@ def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[
 def _words(entry: str, how: Rule) -> tuple[list[str], list[str]]:
     """Words that must stand in every module that `entry` matches: as whole segments, and within segments. None where that cannot be said simply."""
     text, kind = (entry[3:], "regex") if how.marked and entry.startswith("re:") else (entry, how.kind)
-    if kind == "glob" and "[" in text or kind == "regex" and "|" in text:
+    if kind == "regex":
+        return [], required_words(text)
+    if kind == "glob" and "[" in text:
         return [], []
-    if kind == "literal" or (kind == "glob" and _NO_GLOB.isdisjoint(text)):
+    if kind == "literal" or _NO_GLOB.isdisjoint(text):
         segments = text.split(".")
         return [word for word in segments[1:-1] if word], [word for word in segments if word]
-    if kind == "regex":
-        lead = re.match(r"[\w.-]*", text)[0]
-        text = lead if lead == text else lead[:-1]  # a sign after it may make its last character optional
-    return [], [word for word in re.split(r"[.*?]" if kind == "glob" else r"[.]", text) if word]
+    return [], [word for word in re.split(r"[.*?]", text) if word]
 
 
 def _splits(modules: list[str], hit: set[str], how: Rule) -> Iterable[Split]:
