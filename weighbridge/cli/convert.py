@@ -138,6 +138,9 @@ def _run(made, dst: Path, fsync: bool, format: str, output: Path | None) -> int:
     progress = Progress("convert")
     try:
         result = run(made, dst, progress, sync=fsync)
+    except KeyboardInterrupt as error:
+        error.add_note(common.progress_of(dst, made.files))
+        raise
     finally:
         progress.close()
     document = {"schema": "weighbridge.convert/1", **result.document()}
