@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
 from weighbridge.report import palette
-from weighbridge.report.table import clean
+from weighbridge.report.visible import visible
 
 BASE = ("text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;stroke:none}.small{font-size:11px}.head{font-size:16px;font-weight:650}"
         ".bold{font-weight:650}.mono{font-family:ui-monospace,'SF Mono',Menlo,Consolas,monospace;font-size:12px}"
@@ -19,12 +19,12 @@ _ILLEGAL = {code: "\ufffd" for code in (*range(0x20), 0x7F, 0xFFFE, 0xFFFF, *ran
 
 def text_of(words: object) -> str:
     """Other people's text as XML text: control characters made visible, markup escaped, nothing that XML forbids."""
-    return escape(clean(str(words)).translate(_ILLEGAL))
+    return escape(visible(str(words)).translate(_ILLEGAL))
 
 
 def attribute(words: object) -> str:
     """The same as a quoted attribute."""
-    return quoteattr(clean(str(words)).translate(_ILLEGAL))
+    return quoteattr(visible(str(words)).translate(_ILLEGAL))
 
 
 def number(value: float) -> str:
