@@ -78,6 +78,7 @@ def run(
     """
     from weighbridge.report import sink
     from weighbridge.report.run import text as run_text
+    from weighbridge.report.visible import lines
 
     _agree(prompt, chat, score, capture, format, output)
     text = "" if score is not None else _prompt(prompt, chat)
@@ -99,8 +100,10 @@ def run(
     document = run_text.document(src, said, model.timing)
     if show:
         sink.stream("\n")
+    elif format == "text":
+        sink.save_or_put(lines(said, prose=True), output)
     else:
-        sink.emit(document, lambda _: said, None, format, output)
+        sink.save_or_put(sink.to_json(document), output)
     sink.talk(run_text.speed(document, model.timing))
     return 0
 

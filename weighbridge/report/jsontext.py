@@ -13,12 +13,12 @@ from weighbridge.report.visible import seen
 
 def compact(value: Any) -> str:
     """On one line. NaN and infinity are null, as JSON has no other word for them."""
-    return safe(_encoded(value))
+    return _written(value, None)
 
 
 def pretty(value: Any) -> str:
     """With one key a line."""
-    return safe(msgspec.json.format(_encoded(value), indent=2))
+    return _written(value, 2)
 
 
 def safe(body: str) -> str:
@@ -28,11 +28,12 @@ def safe(body: str) -> str:
     return body.replace("##[", "##\\u005b")
 
 
-def _encoded(value: Any) -> str:
+def _written(value: Any, indent: int | None) -> str:
     try:
-        return msgspec.json.encode(value).decode()
+        body = msgspec.json.encode(value)
     except UnicodeEncodeError:  # a path that is no UTF-8: Python holds its bytes as half surrogates, and JSON has escapes for these
-        return json.dumps(_finite(msgspec.to_builtins(value)), separators=(",", ":"))
+        return safe(json.dumps(_finite(msgspec.to_builtins(value)), indent=indent, separators=(", ", ": ") if indent else (",", ":")))
+    return safe((msgspec.json.format(body, indent=indent) if indent else body).decode())
 
 
 def _finite(value: Any) -> Any:

@@ -37,7 +37,7 @@ def emit(document: dict[str, Any], text: Renderer, markdown: Renderer | None = N
             raise Usage("this verb has no Markdown form", "--format", "use --format text or --format json")
         body = visible.lines(markdown(visible.shown(document)))
     elif format == "text":
-        body = visible.lines(text(visible.shown(document)), colour)
+        body = visible.lines(text(visible.shown(document)), colour=colour)
     else:
         raise Usage(f"no format {format!r}; known are {', '.join(FORMATS)}", "--format")
     save_or_put(body, output)

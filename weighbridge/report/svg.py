@@ -5,6 +5,7 @@ Colours come as classes of `palette`: a file of its own carries the rules, a pic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
@@ -17,14 +18,17 @@ BASE = ("text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;stroke:non
 _ILLEGAL = {code: "\ufffd" for code in (*range(0x20), 0x7F, 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)) if code not in (9, 10, 13)}
 
 
+_COMMAND = re.compile(r"^\s*::|##\[")  # see `visible.lines`; here as entities
+
+
 def text_of(words: object) -> str:
-    """Other people's text as XML text: control characters made visible, markup escaped, nothing that XML forbids."""
-    return escape(visible(str(words)).translate(_ILLEGAL))
+    """Other people's text as XML text: control characters made visible, markup escaped, nothing that XML forbids, no command to a CI runner."""
+    return _COMMAND.sub(lambda m: m[0].replace(":", "&#58;").replace("[", "&#91;"), escape(visible(str(words)).translate(_ILLEGAL)))
 
 
 def attribute(words: object) -> str:
     """The same as a quoted attribute."""
-    return quoteattr(visible(str(words)).translate(_ILLEGAL))
+    return quoteattr(visible(str(words)).translate(_ILLEGAL)).replace("##[", "##&#91;")
 
 
 def number(value: float) -> str:

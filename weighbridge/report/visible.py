@@ -12,7 +12,6 @@ from typing import Any
 LONGEST = 10_000  # characters of one text that people are shown; JSON has all of it
 # Printable for Python, and yet nothing is seen (Unicode's Default_Ignorable_Code_Point, and the blank pattern of Braille).
 _BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
-_JOINERS = "\u200c\u200d"  # Persian, Hindi and emoji are not spelled without them
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # A runner of GitHub Actions obeys `::error::` at the start of a line, and the older `##[error]` anywhere in it.
 _COMMAND = re.compile(r"^([^\S\n]*:):|(##)\[", re.MULTILINE)
@@ -39,20 +38,24 @@ def shown(value: Any) -> Any:
     return [shown(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def lines(body: str, colour: bool = False) -> str:
-    """A finished text for a terminal or a log. `colour` lets the colours of our own palette pass; no line is a command to a CI runner."""
+def lines(body: str, *, colour: bool = False, prose: bool = False) -> str:
+    """A finished text for a terminal or a log: no line of it is a command to a CI runner.
+
+    `colour` lets the colours of our own palette pass. `prose` is what a model wrote: tabs and the joiners of scripts and emoji stay.
+    """
+    kept = "\n\t\u200c\u200d" if prose else "\n"  # Persian, Hindi and emoji are not spelled without the joiners
     parts = _PAINT.split(body) if colour else [body]
-    return _COMMAND.sub(_disarmed, "".join(part if place % 2 else _escaped(part, "\n\t" + _JOINERS) for place, part in enumerate(parts)))
+    return _COMMAND.sub(_disarmed, "".join(part if place % 2 else _escaped(part, kept) for place, part in enumerate(parts)))
 
 
 class Flow:
-    """`lines` for a text that comes in pieces: a command may begin in one piece and end in the next."""
+    """`lines` of prose that comes in pieces: a command may begin in one piece and end in the next."""
 
     def __init__(self) -> None:
         self.line = ""  # the line so far, as it was printed; of a long one its end
 
     def __call__(self, piece: str) -> str:
-        whole = lines(self.line + piece)
+        whole = lines(self.line + piece, prose=True)
         added, last = whole[len(self.line):], whole[whole.rfind("\n") + 1 :]
         self.line = last if len(last) < 100 else "x" + last[-2:]
         return added

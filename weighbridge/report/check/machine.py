@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from weighbridge import __version__
-from weighbridge.report.visible import visible
+from weighbridge.report.visible import lines, visible
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -35,11 +35,11 @@ def _result(f: dict[str, Any], codes: list[str]) -> dict[str, Any]:
 def github(document: dict[str, Any]) -> str:
     """One workflow command for each finding (GitHub Docs, "Workflow commands for GitHub Actions")."""
     level = {"error": "error", "warning": "warning", "note": "notice"}
-    lines = []
+    out = []
     for f in document["findings"]:
         title = _data(f"{f['code']} {f['runtime'] or ''}".strip(), True)
-        lines.append(f"::{level[f['severity']]} file={_data(_file(f['where']), True)},title={title}::{_data(_sentence(f))}")
-    return "\n".join(lines)
+        out.append(f"::{level[f['severity']]} file={_data(_file(f['where']), True)},title={title}::{_data(_sentence(f))}")
+    return "\n".join(out)
 
 
 def _file(where: dict[str, Any]) -> str:
@@ -56,5 +56,5 @@ def _sentence(f: dict[str, Any]) -> str:
 
 
 def _data(text: str, attribute: bool = False) -> str:
-    text = visible(text).replace("%", "%25")  # line ends would be %0D and %0A: `visible` leaves none
+    text = lines(visible(text)).replace("%", "%25")  # line ends would be %0D and %0A: `visible` leaves none
     return text.replace(":", "%3A").replace(",", "%2C") if attribute else text

@@ -25,7 +25,7 @@ def markdown(document: dict[str, Any]) -> str:
     """The same as Markdown, for an issue or a pull request."""
     blocks = [f"## {escaped(_sum(document))}"]
     for f in document["findings"]:
-        lines = [f"### {f['severity']} {f['code']}{escaped(_for(f))}: {escaped(f['title'])}", ""]
+        lines = [f"### {escaped(f['severity'])} {escaped(f['code'])}{escaped(_for(f))}: {escaped(f['title'])}", ""]
         lines += [f"- **{name}**: {escaped(value)}" for name, value in _parts(f)]
         value = f["fix"]["value"]
         if value is not None:

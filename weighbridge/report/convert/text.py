@@ -13,7 +13,8 @@ from weighbridge.report.units import count, size
 def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
     """Cost, lossy steps, what the choices of attention cost, and findings, before anything is written."""
     table = markdown_table if markdown else text_table
-    lines = [f"{document['from']} -> {document['to']}: {count(document['pieces'], 'piece')} into {count(len(document['files']), 'file')}, "
+    says = escaped if markdown else str
+    lines = [f"{says(document['from'])} -> {says(document['to'])}: {count(document['pieces'], 'piece')} into {count(len(document['files']), 'file')}, "
              f"reads {size(document['bytes_read'])}, writes {size(document['bytes_written'])}, "
              f"{count(document['converted_scales'], 'FP8 scale')}", ""]
     lines += [_lossy(document["lossy"], table), ""]
@@ -32,12 +33,13 @@ def result_text(document: dict[str, Any], markdown: bool = False) -> str:
     if document.get("already_complete"):
         return f"Nothing to do: the output is complete already ({count(len(document['files']), 'file')})."
     speed = document["bytes_written"] / max(document["seconds"], 1e-9)
-    lines = [f"Converted {document['converted_scales']:,} FP8 scales ({document['from']} -> {document['to']})",
+    says = escaped if markdown else str
+    lines = [f"Converted {document['converted_scales']:,} FP8 scales ({says(document['from'])} -> {says(document['to'])})",
              f"Wrote {size(document['bytes_written'])} in {count(len(document['files']), 'file')} in {document['seconds']:.2f} s "
              f"({size(int(speed))}/s), peak memory {size(document['peak_memory_bytes'])}", "", _lossy(document["lossy"], table)]
     for name in ("copied", "rewritten", "dropped"):
         if document.get(name):
-            lines.append(f"{name}: {', '.join(map(escaped if markdown else str, document[name]))}")
+            lines.append(f"{name}: {', '.join(map(says, document[name]))}")
     return "\n".join([*lines, *_notes(document, markdown)]).rstrip()
 
 
