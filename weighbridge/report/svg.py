@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from xml.sax.saxutils import escape, quoteattr
 
 from weighbridge.report import palette
@@ -31,35 +32,41 @@ def attribute(words: object) -> str:
     return quoteattr(visible(str(words)).translate(_ILLEGAL)).replace("##[", "##&#91;")
 
 
+@lru_cache(4096)
+def classed(classes: str) -> str:
+    """The value of a class attribute. Its words are ours; one that came from a document is no way out of the attribute."""
+    return attribute(classes)
+
+
 def number(value: float) -> str:
     """A coordinate: two decimals at most, no trailing zeros, no `-0`."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) >= 0.005 else "0"
 
 
 def text(x: float, y: float, words: object, classes: str = "ink") -> str:
-    return f'<text class="{classes}" x="{number(x)}" y="{number(y)}">{text_of(words)}</text>'
+    return f'<text class={classed(classes)} x="{number(x)}" y="{number(y)}">{text_of(words)}</text>'
 
 
 def rect(x: float, y: float, width: float, height: float, classes: str, *, round: float = 0, title: object = None, extra: str = "") -> str:
     """A rectangle; `title` is what a pointer over it, and a screen reader, tells."""
     inside = f"><title>{text_of(title)}</title></rect>" if title is not None else "/>"
     corner = f' rx="{number(round)}"' if round else ""
-    return f'<rect class="{classes}" x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{corner}{extra}{inside}'
+    return f'<rect class={classed(classes)} x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{corner}{extra}{inside}'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, classes: str = "s-line", extra: str = "") -> str:
-    return f'<line class="{classes}" x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"{extra}/>'
+    return f'<line class={classed(classes)} x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"{extra}/>'
 
 
 def path(d: str, classes: str, *, title: object = None, extra: str = "") -> str:
     inside = f"><title>{text_of(title)}</title></path>" if title is not None else "/>"
-    return f'<path class="{classes}" d="{d}"{extra}{inside}'
+    return f'<path class={classed(classes)} d="{d}"{extra}{inside}'
 
 
 def group(body: Iterable[str], *, label: object = None, classes: str = "") -> str:
     """Elements that belong together; `label` names them to a screen reader."""
     named = f" role=\"group\" aria-label={attribute(label)}" if label is not None else ""
-    return f"<g{f' class={quoteattr(classes)}' if classes else ''}{named}>{''.join(body)}</g>"
+    return f"<g{f' class={classed(classes)}' if classes else ''}{named}>{''.join(body)}</g>"
 
 
 def picture(width: float, height: float, title: object, body: Iterable[str], *, says: object = "", style: str = "", inside_page: bool = False,

@@ -36,17 +36,18 @@ def markdown(document: dict[str, Any]) -> str:
     first, *rest = title(document).split("\n")
     blocks = [f"## {escaped(first)}", *([escaped(", ".join(rest))] if rest else [])]
     if document["flow"] is not None:
-        return "\n\n".join([*blocks, *(block if block.startswith("| ") else _list(block) for block in flow(document["flow"], table))])
+        says, *parts = flow(document["flow"], table, _list)
+        return "\n\n".join([*blocks, escaped(says), *parts])
     rank = document["rank"] is not None
     head = ("part", *(RANK_HEAD if rank else HEAD)[1:])
     cells = [("&emsp;" * len(more) + code(text), *map(escaped, row(node, rank))) for node, (text, more) in lines(document)]
     blocks += [fenced(mermaid(document), "mermaid"), rows(head, [name in RIGHT for name in head], cells)]
     told = problems([node for node, _ in lines(document)]) + rank_sums(document) + sums(document)
-    return "\n\n".join([*blocks, "\n".join(f"- {f'**{escaped(label)}**: ' if label else ''}{escaped(value)}" for label, value in told)])
+    return "\n\n".join([*blocks, _list(told)])
 
 
-def _list(block: str) -> str:
-    return "\n".join(f"- {escaped(' '.join(line.split()))}" for line in block.split("\n"))
+def _list(pairs: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- {f'**{escaped(label)}**: ' if label else ''}{escaped(words)}" for label, words in pairs)
 
 
 def table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from weighbridge.report.units import count, size
 from weighbridge.report.visible import visible
@@ -26,7 +26,7 @@ FLOW_HEAD = ("from", "step", "to", "tensors", "bytes", "")
 def text(document: dict[str, Any], colour: bool = False) -> str:
     """The tree, one line for each node, and the sums below it; with a flow, its bands instead of the tree."""
     if document["flow"] is not None:
-        return "\n\n".join([title(document), *flow(document["flow"], aligned)])
+        return "\n\n".join([title(document), *flow(document["flow"], aligned, lambda pairs: "\n".join(_pairs(pairs)))])
     nodes = [node for node, _ in lines(document)]
     table = next((t for t in (_tree(document, squeeze) for squeeze in (0, 1)) if max(map(len, t)) <= WIDTH), None) or _tree(document, 2)
     if colour:
@@ -215,8 +215,10 @@ def _pairs(pairs: Pairs) -> list[str]:
 
 # The conversion.
 
-def flow(told: dict[str, Any], table: Any) -> list[str]:
-    """Blocks: what is read and written, the bands as a table, what each step does, and what is dropped. `table` makes the table of head and rows."""
+def flow(told: dict[str, Any], table: Callable[..., str], pairs: Callable[[Pairs], str]) -> list[str]:
+    """Blocks: what is read and written, the bands as a table, what each step does, and what is dropped. `table` makes a table of head and rows,
+    `pairs` a list of words with what is said of them.
+    """
     rows = []
     for band in told["bands"]:
         source, target = told["source"][band["from"]], told["destination"][band["to"]]
@@ -226,9 +228,9 @@ def flow(told: dict[str, Any], table: Any) -> list[str]:
                      ", ".join(marks)))
     says = {band["step"]: f"{band['says']} ({band['bound']})" for band in told["bands"]}
     blocks = [visible(f"to {told['to']}: {size(told['bytes_read'])} read, {size(told['bytes_written'])} written"), table(FLOW_HEAD, rows)]
-    blocks += ["\n".join(_pairs([(visible(step), visible(words)) for step, words in says.items()]))] if says else []
+    blocks += [pairs([(visible(step), visible(words)) for step, words in says.items()])] if says else []
     dropped = [("dropped", visible(f"{d['name']} ({d['tensors']:,}): {d['reason']}")) for d in told["dropped"]]
-    return blocks + (["\n".join(_pairs(dropped))] if dropped else [])
+    return blocks + ([pairs(dropped)] if dropped else [])
 
 
 def _last_words(name: str) -> str:

@@ -54,7 +54,7 @@ def line(x: float, y: float, words: object, room: float, classes: str = "ink") -
         return svg.text(x, y, shown, classes)
     whole = visible(str(words))
     told = whole if len(whole) <= 2000 else whole[:2000] + "…"
-    return (f'<text class="{classes}" x="{svg.number(x)}" y="{svg.number(y)}"><title>{svg.text_of(told)}</title>{svg.text_of(shown)}</text>')
+    return (f'<text class={svg.classed(classes)} x="{svg.number(x)}" y="{svg.number(y)}"><title>{svg.text_of(told)}</title>{svg.text_of(shown)}</text>')
 
 
 def wrapped(words: object, room: float, classes: str = "", most: int = 3) -> list[str]:
