@@ -29,6 +29,12 @@ def test_it_stays_text(text: str) -> None:
     assert read("x " + markdown.escaped(text) + " x") == f"x {visible(text)} x"
 
 
+@given(st.text(st.sampled_from("-+=#*.)0123 \tx~`>|_:"), min_size=1, max_size=9).filter(str.strip))
+def test_it_stays_text_at_the_start_of_a_line(text: str) -> None:
+    assert read(markdown.escaped(text)).strip() == visible(text).strip()
+    assert [t.type for t in READER.parse("a line\n" + markdown.escaped(text))][:3] == ["paragraph_open", "inline", "paragraph_close"]
+
+
 @given(st.lists(MARKED, min_size=1, max_size=3))
 def test_a_cell_stays_a_cell(cells: list[str]) -> None:
     made = markdown.rows(["h"] * len(cells), [False] * len(cells), [[markdown.escaped(cell) for cell in cells]])

@@ -33,13 +33,14 @@ from weighbridge.testing.safetensors_writer import write_file
 from weighbridge.testing.tiny import write_tiny
 
 SIGNS = ("\x1b[31mR\x1b]0;t\x07\r\t\x7f\x9b5m\x85\u202e\u2066\u200b\u200f\ufeff\u2028\u2029\u00a0\u3164\U000e0041")
-NAME = f"{SIGNS}\n::error::{SIGNS}##[error]x|`<b>y<!b>[l](z)**w** _v_ &lt;]]>``````\n# h\n- i\n~~~\n<script>"
+NAME = f"{SIGNS}\n::error::{SIGNS}##[error]x|`<b>y<!b>[l](z)**w** _v_ &lt;]]>``````\n# injected\n- i\n~~~\n<script>"
 HOSTILE = NAME + "</b></script></title>\n::error file=a,line=1::p%0A"  # on a command line, and in a path, there is no NUL and no more than 255 bytes
 TENSOR = HOSTILE + "\0"
 FILE = (NAME.encode()[:180].decode(errors="ignore")).replace("/", "")
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 COLOUR = re.compile(r"\x1b\[[\d;]+m")
 READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+STARTS = ("``````", "::error::x", "- i", "1. i", "# h", "***", "<div>", "    x", "| x", "> x", "~~~")  # what a line may not begin with
 Document = dict[str, Any]
 
 
@@ -153,6 +154,7 @@ def judged(form: str, out: str) -> None:
         out = "\n".join(line[2:] for line in lines)
     if out:
         harmless(out.replace("\u200d", "") if form == "html" else out)
+    assert form not in ("text", "markdown") or "\n# injected" not in out
     if form in ("json", "sarif") and out:
         said = json.loads(out)
         assert form == "json" or said["version"] == "2.1.0"
@@ -269,36 +271,39 @@ def test_every_field(name: str, documents: dict[str, Made], monkeypatch: pytest.
     forms: list[Callable[[Document], str]] = [lambda d: rendered(d, made, "text", monkeypatch)]
     forms += [lambda d: rendered(d, made, "markdown", monkeypatch)] if made.markdown else []
     for place, form in enumerate((*(forms if name != "report" else []), *made.pictures())):
-        shown, own = each(made.document, paths, form, lambda bad, good, where, place=place: compared(bad, good, where, place == 1 and name != "report"))
+        lined = name != "report" and place < len(forms)
+        for text in (HOSTILE, *STARTS) if lined else (HOSTILE,):
+            shown, own = each(made.document, paths, form, text, lambda bad, good, where: compared(bad, good, where, lined, lined and place == 1))
         assert shown, "no text of this document is shown in this form"
         assert len(own) < len(paths) / 2, own
 
 
-def each(document: Document, paths: list[tuple[Any, ...]], form: Callable[[Document], str],
+def each(document: Document, paths: list[tuple[Any, ...]], form: Callable[[Document], str], text: str,
          compare: Callable[[str, str, object], None]) -> tuple[int, list[tuple[Any, ...]]]:
     """Render with hostile texts in all `paths` at once; where one of them is a word of ours that is looked up, in both halves of them.
 
     Returns how many renderings showed them, and the places of words of ours.
     """
     try:
-        bad, good = (form(placed(document, paths, text)) for text in (HOSTILE, "plain words"))
+        bad, good = (form(placed(document, paths, text)) for text in (text, "plain words"))
     except KNOWN_WORD:
         if len(paths) == 1:
             return 0, paths
-        halves = [each(document, half, form, compare) for half in (paths[: len(paths) // 2], paths[len(paths) // 2 :])]
+        halves = [each(document, half, form, text, compare) for half in (paths[: len(paths) // 2], paths[len(paths) // 2 :])]
         return sum(shown for shown, _ in halves), [path for _, own in halves for path in own]
     compare(bad, good, paths)
     return int(bad != good), []
 
 
-def compared(bad: str, good: str, where: object, is_markdown: bool) -> None:
-    harmless(bad.replace("\u00a0", " ") if bad.startswith("<") else bad, where)
+def compared(bad: str, good: str, where: object, lined: bool, is_markdown: bool) -> None:
+    assert not lined or "\n# injected" not in bad, where
+    harmless(bad if lined else bad.replace("\u00a0", " "), where)
     if is_markdown:
         assert shape(bad)[0] == shape(good)[0], (where, bad)
         assert shape(bad)[1] <= shape(good)[1], (where, bad)
     if bad.startswith("<svg"):
         ElementTree.fromstring(bad)
-    if bad.startswith("<"):
+    if not lined:
         assert tags(bad) <= tags(good), (where, tags(bad) - tags(good))
 
 

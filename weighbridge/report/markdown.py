@@ -11,12 +11,14 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # An underscore inside a word is no mark: names of tensors stay as they are.
 _MARKS = re.compile(r"[\\`*\[\]{}~$|#]|(?<![^\W_])_|_(?![^\W_])")
 _ADDRESS = re.compile(r":(?=//)|(?<=www)\.", re.IGNORECASE)  # what GitHub would make a link
+_START = re.compile(r"^(\d{1,9}(?=[.)](?:\s|$))|(?=[-+](?:[-\s]|$)|[= ]))(.)")  # an item, a rule, a heading, code: at the start of a line
 
 
 def escaped(text: str) -> str:
     """One line of text for a paragraph, a heading, an item or a cell of a table."""
     safe = re.sub("[&<>]", lambda m: _ENTITIES[m[0]], visible(text))
-    return _ADDRESS.sub(lambda m: f"&#{ord(m[0])};", _MARKS.sub(lambda m: "\\" + m[0], safe))
+    safe = _ADDRESS.sub(lambda m: f"&#{ord(m[0])};", _MARKS.sub(lambda m: "\\" + m[0], safe))
+    return _START.sub(lambda m: f"{m[1]}&#{ord(m[2])};", safe)
 
 
 def code(text: str) -> str:
