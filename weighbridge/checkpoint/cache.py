@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 from weighbridge.errors import WeighbridgeError
 
@@ -22,10 +22,11 @@ THREADS = 16  # a request waits most of its time
 
 
 class Answer(NamedTuple):
-    """Bytes of one file, and the size of all of it."""
+    """Bytes of one file, the size of all of it, and what names its version (an ETag, or the date of its last change); empty where nobody says."""
 
     data: bytes
     size: int
+    version: str = ""
 
 
 Fetch = Callable[[str, int, int], Answer]
@@ -41,8 +42,9 @@ class Remote:
     wants them one after the other.
     """
 
-    def __init__(self, label: str, sizes: dict[str, int], fetch: Fetch, disk: Disk | None = None) -> None:
+    def __init__(self, label: str, sizes: dict[str, int], fetch: Fetch, disk: Disk | None = None, versions: dict[str, str] | None = None) -> None:
         self.label, self.sizes, self.fetch, self.disk = label, sizes, fetch, disk
+        self.versions = versions if versions is not None else {}  # of each file the one that came first
         self.first: dict[str, bytes] = {}  # first bytes that came with the size
         self.kept: dict[str, bytes] = {}
         self.held = 0
@@ -60,7 +62,7 @@ class Remote:
     def read(self, file: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`, or fewer at the end.
 
-        Raises `WeighbridgeError`: `not-found`, `read-too-large`, `file-changed`, and what `fetch` raises.
+        Raises `WeighbridgeError`: `not-found`, `read-too-large`, `source-changed`, and what `fetch` raises.
         """
         size = self.sizes.get(file)
         if size is None:
@@ -79,11 +81,17 @@ class Remote:
         return have if len(have) == length else have + self._range(file, offset + len(have), length - len(have))
 
     def _range(self, file: str, offset: int, length: int) -> bytes:
-        data, size = self.fetch(file, offset, length)
+        """A range of the same version of the file that all other ranges are of."""
+        data, size, version = self.fetch(file, offset, length)
+        first = self.versions.setdefault(file, version)
         if size != self.sizes[file] or len(data) != length:
-            raise WeighbridgeError("file-changed", f"had {self.sizes[file]:,} bytes, now {size:,}", f"{self.label}/{file}",
-                                   "run the command again")
+            self._changed(file, f"had {self.sizes[file]:,} bytes, now {size:,}")
+        if _bare(first) != _bare(version):
+            self._changed(file, f"was version {first[:80]}, is now {version[:80] or 'without one'}")
         return data
+
+    def _changed(self, file: str, message: str) -> NoReturn:
+        raise WeighbridgeError("source-changed", f"the file changed while it was read: {message}", f"{self.label}/{file}", "run the command again")
 
     def _warm(self) -> None:
         with self.lock:
@@ -114,6 +122,11 @@ class Remote:
             return head
         wanted = min(wanted, size)
         return head[:wanted] if wanted <= len(head) else head + self._range(file, len(head), wanted - len(head))
+
+
+def _bare(version: str) -> str:
+    """An ETag without what differs between a listing and an answer, and between servers of one site."""
+    return version.removeprefix("W/").strip('"')
 
 
 def _header_end(head: bytes) -> int:

@@ -48,5 +48,5 @@ def verify(
     finally:
         progress.close()
     document = {"schema": "weighbridge.verify/1", **report.document()}
-    sink.emit(document, lambda: verify_text.verify_text(document), lambda: verify_text.verify_text(document, markdown=True), format, output)
+    sink.emit(document, verify_text.verify_text, lambda d: verify_text.verify_text(d, markdown=True), format, output)
     return 0 if report.ok else OUT_OF_BOUND
