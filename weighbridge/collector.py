@@ -9,12 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Pause the cyclic collector; what is built meanwhile is moved out of its sight."""
+    """Pause the cyclic collector, and leave it as it was found: it belongs to the whole process, which may be another's."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
-            gc.freeze()
             gc.enable()
