@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ FAILED = ctypes.c_void_p(-1).value
 class MappedFile:
     """All bytes of a file: `numpy.asarray(mapped)` is a view of them, which keeps the map. `mmap.mmap` would keep a descriptor for each file.
 
-    Pages that vanish read as zero from then on; `require_unchanged` tells. `identity` is what the file was when it was mapped.
+    Pages that vanish read as zero from then on; `require_unchanged` tells. `identity` is what the file was when it was mapped; `expect` may refuse it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, expect: Callable[[Identity], None] = lambda _: None) -> None:
         self.path = path
         try:
             handle = os.open(path, os.O_RDONLY)
             try:
                 self.identity = Identity.of(os.fstat(handle))
+                expect(self.identity)
                 self.address = self._map(handle)
             finally:
                 os.close(handle)

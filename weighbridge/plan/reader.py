@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TypeVar
@@ -48,8 +49,7 @@ class Reader:
         return whole[tensor.start : tensor.start + tensor.nbytes]
 
     def _map(self, file: str) -> np.ndarray:
-        mapped = MappedFile(self.require_local(file))
-        self.source.checkpoint.store.expect(file, mapped.identity)
+        mapped = MappedFile(self.require_local(file), partial(self.source.checkpoint.store.expect, file))
         if self.guard is None:
             self.guard, self.faults = mapped.guard, mapped.guard.faults
         self.files[file] = mapped
