@@ -25,17 +25,23 @@ def private_folder(name: str) -> Path | None:
 
     A home that cannot be written is passed over for the folder for temporary files.
     """
-    root = cache_root()
-    shared = Path(tempfile.gettempdir()).absolute() / f"weighbridge-{os.geteuid()}"
-    for folder in [root / name] * (root is not None) + [shared / name]:
+    for place in (cache_root, _temporary):
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            root = place()
+            if root is None:
+                continue
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            folder = root / name
             folder.mkdir(exist_ok=True, mode=0o700)
             if _private(folder) and os.access(folder, os.W_OK | os.X_OK):
                 return folder
         except OSError:
             continue
     return None
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()).absolute() / f"weighbridge-{os.geteuid()}"
 
 
 def _private(folder: Path) -> bool:

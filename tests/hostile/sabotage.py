@@ -8,6 +8,7 @@ used, after it was mapped), `token` (before the second block of tokens), `bytes`
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -55,20 +56,19 @@ def lay(moment: str, path: Path, harm: str) -> None:
     from weighbridge.lessons import tensor_read
     from weighbridge.plan.reader import Reader
 
-    calls = 0
+    calls = itertools.count(1)  # pieces come from several threads
 
     def wrap(kind: type, name: str, at: int, *, before: bool) -> None:
         inner = getattr(kind, name)
 
         def outer(self, *args, **kwargs):
-            nonlocal calls
             if name == "_read" and Path(self.store.label) != path.parent:
                 return inner(self, *args, **kwargs)
-            calls += 1
-            if before and calls == at:
+            due = next(calls) == at
+            if before and due:
                 HARMS[harm](path)
             value = inner(self, *args, **kwargs)
-            if not before and calls == at:
+            if not before and due:
                 HARMS[harm](path)
             return value
 
