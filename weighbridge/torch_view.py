@@ -45,11 +45,12 @@ class TorchView(Mapping[str, Any]):
         yield from self._scales
 
     def __getitem__(self, name: str) -> Any:
-        if name in self._weights:
-            return self._as_torch(self._arrays(self._weights[name])[0], self._weights[name].encoding.dtype)
-        if name in self._scales:
-            return self._as_torch(self._arrays(self._scales[name])[1], self._scales[name].encoding.scale_dtype)
-        raise KeyError(name)
+        with self.reader.unchanged():
+            if name in self._weights:
+                return self._as_torch(self._arrays(self._weights[name])[0], self._weights[name].encoding.dtype)
+            if name in self._scales:
+                return self._as_torch(self._arrays(self._scales[name])[1], self._scales[name].encoding.scale_dtype)
+            raise KeyError(name)
 
     def _as_torch(self, array: np.ndarray, dtype: str) -> Any:
         torch = self.torch

@@ -12,6 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 
+from weighbridge.cachefolder import cache_root
+from weighbridge.checkpoint.identity import Identity
+from weighbridge.checkpoint.store import Span, fill_by_ranges
 from weighbridge.errors import WeighbridgeError
 
 FIRST = 128 << 10  # bytes; the longest header of a full-size M2 in 125 shards has 103 kB
@@ -58,6 +61,12 @@ class Remote:
     def path(self, file: str) -> Path | None:
         """None: conversion maps files, and these are not here."""
         return None
+
+    def fill(self, file: str, spans: Iterable[Span]) -> None:
+        fill_by_ranges(self, file, spans)
+
+    def expect(self, file: str, now: Identity) -> None:
+        """Nothing: no file is here whose state could be asked for."""
 
     def read(self, file: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`, or fewer at the end.
@@ -154,9 +163,12 @@ class Disk:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.root = Path(os.environ.get("WEIGHBRIDGE_CACHE") or "~/.cache/weighbridge").expanduser() / "heads"
+        root = cache_root()
+        self.root = root / "heads" if root is not None else None
 
     def _path(self, file: str, size: int) -> Path:
+        if self.root is None:
+            raise FileNotFoundError("no home")
         return self.root / hashlib.sha256(f"{self.source}\0{file}\0{size}".encode(errors="replace")).hexdigest()
 
     def get(self, file: str, size: int) -> bytes | None:
@@ -170,12 +182,13 @@ class Disk:
     def put(self, file: str, size: int, head: bytes) -> None:
         """Keep the head of `file`; another process never sees a part of it."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=self.root)
+            path = self._path(file, size)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, name = tempfile.mkstemp(dir=path.parent)
             try:
                 with open(handle, "wb") as out:
                     out.write(hashlib.sha256(head).digest() + head)
-                os.replace(name, self._path(file, size))
+                os.replace(name, path)
             except OSError:
                 os.unlink(name)
         except OSError:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from weighbridge import __version__
 from weighbridge.cli.signals import handled, number_of
+from weighbridge.collector import own_process
 from weighbridge.errors import Usage, WeighbridgeError
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ QUICK = {"inspect", "check", "draw", "report"}  # verbs so fast that the import 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Every exception ends here."""
+    if argv is None:
+        own_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _tell_of_compiling()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -19,7 +20,7 @@ from weighbridge.convert.output import Output, io_error
 from weighbridge.convert.shape import FileShape, SlabPlan, file_shape, slabs
 from weighbridge.convert.sidecars import manifest, measured, write_sidecars
 from weighbridge.encoding.qtensor import CONTAINER
-from weighbridge.errors import Usage
+from weighbridge.errors import Usage, WeighbridgeError
 from weighbridge.layouts import neuron
 from weighbridge.plan.plan import Plan
 from weighbridge.plan.reader import Reader, require_scales
@@ -82,7 +83,7 @@ def convert(plan: Plan, destination: Path, progress: Progress | None = None, syn
         return Result(plan, time.perf_counter() - started, 0, [s.name for s in shapes], plan.lossy, {}, already=True)
     left = [s for s in shapes if s.name not in output.done]
     output.begin(sum(s.size for s in left))
-    with AnonymousPeak() as peak, ThreadPoolExecutor(thread_count()) as pool:
+    with AnonymousPeak() as peak, reader.unchanged(), ThreadPoolExecutor(thread_count()) as pool:
         work = _Work(reader, output, pool, progress, sum(s.size for s in shapes), sum(s.size for s in shapes) - sum(s.size for s in left))
         for shape in left:
             work.file(shape, sync)
@@ -115,6 +116,7 @@ class _Work:
                 os.posix_fallocate(handle, 0, shape.size)  # a full disk shows now, and later writes are faster
                 _write(handle, shape.header, 0)
                 losses = self._slabs(handle, shape)
+                self.reader.require_unchanged(recent=True)
                 if sync:
                     os.fsync(handle)
             finally:
@@ -122,6 +124,9 @@ class _Work:
             partial.replace(path)
             self.output.finished(shape.name, shape.size, losses, sync)
         except OSError as error:
+            if error.errno == errno.EFAULT:  # the kernel could not read the bytes that were to be written, as a mapped page is gone
+                self.reader.require_unchanged()
+                raise WeighbridgeError("io", "its bytes could not be read: the disk of the source fails", self.reader.source.checkpoint.label) from error
             raise io_error(error, path, shape.size) from error
 
     def _slabs(self, handle: int, shape: FileShape) -> dict[str, Loss]:

@@ -142,11 +142,12 @@ def _numbers(plan: Plan, target: Target, piece: Piece) -> dict[str, Any] | None:
     encoding, columns = target.encoding, target.stored.placement.cols
     scale = np.full(encoding.grid((unit, columns)), np.nan, np.float32) if encoding.quantized else None
     slab = Slab(target.stored.name, encoding, piece.part.lead, start, np.zeros((unit, columns), CONTAINER[encoding.dtype]), scale)
-    apply(reader, piece, part, slab, scratch)
-    before = _before(reader, piece, part)
+    with reader.unchanged():
+        apply(reader, piece, part, slab, scratch)
+        before = _shown(_before(reader, piece, part))
     after = QTensor(slab.codes_RC, scale, encoding, (0, 0)).cut(0, part.at_col, 1, min(SHOWN, part.extent[1]))
     return {"of": f"row 0, first {after.shape[1]} columns of the rectangle, in the destination's axes",
-            "before": _shown(before), "after": _shown(after)}
+            "before": before, "after": _shown(after)}
 
 
 def _before(reader: Reader, piece: Piece, part: Part) -> QTensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -64,6 +65,10 @@ class Engine:
         """As `bytes_used` where files are mapped; under a limit that streams, the bytes that were read from files, loading included."""
         return self._reader.bytes_read if isinstance(self._reader, Positional) else self.bytes_used
 
+    def unchanged(self) -> AbstractContextManager[None]:
+        """What is computed under it counts only if the files of the weights stay as they are: else it raises `source-changed`."""
+        return self._reader.unchanged()
+
     def session(self, capacity: int) -> Session:
         """A sequence of at most `capacity` tokens. Refuses what a memory limit cannot hold."""
         if not isinstance(capacity, int) or not 0 < capacity <= 1 << 24:
@@ -110,7 +115,7 @@ class Session:
         tokens = self._checked(ids, rows)
         decoder = self.engine.decoder
         out = np.empty((len(tokens) if rows == "all" else 1, self.engine.vocab), np.float32)
-        with np.errstate(all="ignore"):  # weights that are infinite to their reader make NaN; they stand in the logits
+        with self.engine.unchanged(), np.errstate(all="ignore"):  # weights that are infinite to their reader make NaN; they stand in the logits
             for start in range(0, len(tokens), BLOCK):
                 block = tokens[start : start + BLOCK]
                 x = decoder.block(block, self.cache, self.position, observe)

@@ -86,7 +86,8 @@ class _Slot(Positional):
     """A reader whose matrices lie one behind the other in given memory, each read once."""
 
     def __init__(self, reader: Positional, memory: mmap.mmap) -> None:
-        self.source, self.reader, self.maps, self.handles = reader.source, reader, {}, {}
+        super().__init__(reader.source)
+        self.reader = reader
         self.memory, self.end = np.frombuffer(memory, np.uint8), 0
         self.matrices: dict[tuple[str, int], QTensor] = {}
 

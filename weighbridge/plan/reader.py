@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TypeVar
@@ -10,36 +12,91 @@ from typing import TypeVar
 import numpy as np
 
 from weighbridge.checkpoint.header import Tensor
+from weighbridge.checkpoint.identity import state
 from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import CONTAINER, QTensor
 from weighbridge.errors import Problem, Refused, WeighbridgeError
 from weighbridge.plan.bind import Bound, Source
 from weighbridge.plan.cover import Fragment
+from weighbridge.plan.guard import Guard
+from weighbridge.plan.mapping import MappedFile
 
-SCALE_LIMIT = 1 << 30  # bytes of scales that are looked at before a conversion starts
+CHUNK = 8 << 20  # bytes of scales that are read together
 
 
 class Reader:
-    """Maps each file once; nothing is copied until a kernel reads it."""
+    """Maps each file once; nothing is copied until a kernel reads it.
+
+    Maps are for weights: the kernel reads megabytes around the first byte that is touched. Scales that are looked at before, and vectors, are read
+    by position, no byte more than they have. A source may be cut off or written to meanwhile: what was read is good only after `require_unchanged`.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.maps: dict[str, np.ndarray] = {}
+        self.files: dict[str, MappedFile] = {}
+        self.guard: Guard | None = None  # once something is mapped
+        self.faults = 0
+        self.earlier: set[str] = set()  # files that were read, and those since the last `require_unchanged`
+        self.recent: set[str] = set()
 
     def bytes_of(self, tensor: Tensor) -> np.ndarray:
         """The stored bytes of a tensor, as a read-only view."""
         whole = self.maps.get(tensor.file)
         if whole is None:
-            whole = self.maps[tensor.file] = self._map(tensor.file)
+            whole = self._map(tensor.file)
+        self.recent.add(tensor.file)
         return whole[tensor.start : tensor.start + tensor.nbytes]
 
     def _map(self, file: str) -> np.ndarray:
-        path = self.require_local(file)
+        mapped = MappedFile(self.require_local(file), partial(self.source.checkpoint.store.expect, file))
+        if self.guard is None:
+            self.guard, self.faults = mapped.guard, mapped.guard.faults
+        self.files[file] = mapped
+        whole = self.maps[file] = np.asarray(mapped)
+        return whole
+
+    def part(self, tensor: Tensor, start: int, size: int) -> np.ndarray:
+        """`size` bytes from `start` of a stored tensor, read by position into memory of their own."""
+        return self.read(tensor, start, np.empty(size, np.uint8))
+
+    def read(self, tensor: Tensor, start: int, into: np.ndarray) -> np.ndarray:
+        """Fill `into` (uint8) with the bytes from `start` of a stored tensor, read by position."""
+        self.require_local(tensor.file)
+        self.source.checkpoint.store.fill(tensor.file, [(tensor.start + start, memoryview(into))])
+        self.recent.add(tensor.file)
+        return into
+
+    def require_unchanged(self, *, recent: bool = False) -> None:
+        """Raise `source-changed` where a file is not what it was when the source was opened.
+
+        Of all files that were read, or of those since the last such call with `recent`.
+        """
+        files, self.recent = self.recent, set()
+        self.earlier |= files
+        for file in sorted(files if recent else self.earlier):
+            if file in self.files:
+                self.files[file].require_unchanged()
+            else:
+                self.source.checkpoint.store.expect(file, state(self.require_local(file)))
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What is done under it counts only if the files stay as they are; so does an error, as bytes that are gone read as zero."""
+        if self.guard is not None:
+            self.guard.stand()
         try:
-            with open(path, "rb") as handle:
-                return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-        except OSError as error:
-            raise WeighbridgeError("io", f"cannot be mapped: {error.strerror}", str(path)) from error
+            yield
+        except Exception:
+            self.require_unchanged()
+            raise
+        self.require_unchanged()
+
+    def _stop_early(self) -> None:
+        """Where a page was gone since the last look: no work for results that cannot count."""
+        if self.guard is not None and self.guard.faults != self.faults:
+            self.faults = self.guard.faults
+            self.require_unchanged()
 
     def require_local(self, file: str = "config.json") -> Path:
         """The path of a file, or a refusal where the source is somewhere else."""
@@ -51,10 +108,10 @@ class Reader:
 
     def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
         """One matrix of a stored tensor (number `lead` of a stack) with its scales."""
+        self._stop_early()
         placed = bound.stored.placement
-        itemsize = bound.encoding.itemsize
-        size = placed.rows * placed.cols * itemsize
-        raw = self.bytes_of(bound.weight)[lead * size : (lead + 1) * size]
+        size = placed.rows * placed.cols * bound.encoding.itemsize
+        raw = self.part(bound.weight, lead * size, size) if placed.vector else self.bytes_of(bound.weight)[lead * size : (lead + 1) * size]
         codes = _view(raw, CONTAINER[bound.encoding.dtype]).reshape(placed.rows, placed.cols)
         return QTensor(codes, self._scale(bound, lead), bound.encoding)
 
@@ -75,18 +132,43 @@ class Reader:
             return q.cut(fragment.row + right, fragment.col + down, cols, rows).T
         return q.cut(fragment.row + down, fragment.col + right, rows, cols)
 
+    def scales(self, listed: Iterable[Bound]) -> Iterator[tuple[list[Bound], np.ndarray]]:
+        """The scales of `listed`, read once: tensors that follow each other in a file, with their values float32, one behind the other."""
+        due = sorted((b for b in listed if b.scale is not None), key=lambda b: (b.scale.file, b.scale.start))  # type: ignore[union-attr]
+        for group in _runs(due):
+            first = group[0].scale
+            assert first is not None
+            size = sum(b.scale.nbytes for b in group)  # type: ignore[union-attr]
+            raw = self.part(first, 0, size) if size <= CHUNK else self.bytes_of(first)
+            yield group, scale_values(raw, first.dtype)
+
     def scale_problems(self) -> list[Problem]:
-        """Scales that are NaN, infinite, zero or negative, with the first place of each tensor."""
-        listed = [b for b in self.source.bound if b.scale is not None]
-        if sum(b.scale.nbytes for b in listed) > SCALE_LIMIT:  # type: ignore[union-attr]
-            return []
-        problems = []
-        for bound in listed:
-            values = scale_values(self.bytes_of(bound.scale), bound.scale.dtype)  # type: ignore[arg-type, union-attr]
-            # NaN fails both comparisons. Padding of a stored grid is zero by right: `_bad_scale` looks closer.
-            if not (values.min(initial=1) > 0 and values.max(initial=1) < np.inf):
-                problems += _bad_scale(bound, values)
-        return problems
+        """Scales that are NaN, infinite, zero or negative, with the first place of each tensor, in the order of the layout."""
+        found: dict[int, list[Problem]] = {}
+        with self.unchanged():
+            for group, values in self.scales(self.source.bound):
+                # NaN fails both comparisons. Padding of a stored grid is zero by right: `_bad_scale` looks closer.
+                if values.min(initial=1) > 0 and values.max(initial=1) < np.inf:
+                    continue
+                ends = np.cumsum([b.scale.parameters for b in group])  # type: ignore[union-attr]
+                found |= {id(b): _bad_scale(b, part) for b, part in zip(group, np.split(values, ends[:-1]), strict=True)}
+        return [problem for bound in self.source.bound for problem in found.get(id(bound), ())]
+
+
+def _runs(due: list[Bound]) -> Iterator[list[Bound]]:
+    """Scales in the order of the files, cut where there is a gap, another dtype, or more than CHUNK bytes."""
+    group: list[Bound] = []
+    for bound in due:
+        own, first, last = bound.scale, group[0].scale if group else None, group[-1].scale if group else None
+        assert own is not None
+        if first is None or last is None or own.file != last.file or own.dtype != last.dtype or own.start != last.start + last.nbytes \
+                or own.start + own.nbytes > first.start + CHUNK:
+            if group:
+                yield group
+            group = []
+        group.append(bound)
+    if group:
+        yield group
 
 
 def scale_values(raw: np.ndarray, dtype: str) -> np.ndarray:

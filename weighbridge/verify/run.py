@@ -114,7 +114,7 @@ def verify(a: Checkpoint, b: Checkpoint, *, sample: int = 0, seed: int = 0, prog
         jobs = sorted(random.Random(seed).sample(jobs, sample), key=lambda j: j.bound.stored.name)
     comparer = _Comparer(Reader(one), Reader(two), relate(a, b))
     done, total = 0, sum(j.bound.weight.nbytes for j in jobs)
-    with ThreadPoolExecutor(thread_count()) as pool:
+    with comparer.one.unchanged(), comparer.two.unchanged(), ThreadPoolExecutor(thread_count()) as pool:
         for job, grade in zip(jobs, pool.map(comparer.grade, jobs), strict=True):
             report.grades.append(grade)
             done += job.bound.weight.nbytes
