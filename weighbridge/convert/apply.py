@@ -82,15 +82,28 @@ def apply(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch
         _decode(q, out, slab, scratch)
     elif q.encoding.quantized:
         _codes(q, out, name, piece.step.lossy, part, slab, scratch)
-    elif name == "round":
-        out[...] = codec.to_bf16(q.codes_RC)
-        loss = slab.loss(name)
-        loss.values += out.size
-        _compare(np.asarray(q.codes_RC), codec.from_bf16(out), loss)
+    elif name in ("round", "round-f16"):
+        _round(q, out, name, slab)
     elif name == "widen":
-        out[...] = codec.from_bf16(q.codes_RC)
+        out[...] = q.decode()
     else:
         np.copyto(out, q.codes_RC)
+
+
+def _round(q: QTensor, out: np.ndarray, name: str, slab: Slab) -> None:
+    """Plain values to BF16 or F16. Beyond 65504 float16 has infinity only: such a weight is refused."""
+    before = q.decode()
+    with np.errstate(over="ignore"):
+        out[...] = codec.to_bf16(before) if name == "round" else before
+    after = codec.from_bf16(out) if name == "round" else out.astype(np.float32)
+    beyond = int(np.count_nonzero(np.isinf(after) & np.isfinite(before)))
+    if beyond:
+        largest = float(np.abs(before[np.isfinite(before)]).max())
+        raise Refused([Problem("overflow", f"{beyond:,} values have no place in {slab.encoding.dtype}: the largest is {largest:.6g}", slab.name,
+                               "keep these weights in a wider type")])
+    loss = slab.loss(name)
+    loss.values += out.size
+    _compare(before, after, loss)
 
 
 def _only_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
