@@ -126,8 +126,8 @@ def _nan(slab: Slab, count: int) -> Refused:
 def _codes(q: QTensor, out: np.ndarray, step: str, lossy: bool, part: Part, slab: Slab, scratch: Scratch) -> None:
     """FP8 to FP8 with the same grid or a finer one."""
     rows, cols = q.shape
-    if q.encoding.peak == 240.0 and _above_240(q).any():
-        raise Refused([Problem("above-240", f"{int(_above_240(q).sum()):,} codes are 0x78 or above, which Neuron's E4M3 reads as infinity or NaN",
+    if q.encoding.peak == 240.0 and above_240(q).any():
+        raise Refused([Problem("above-240", f"{int(above_240(q).sum()):,} codes are 0x78 or above, which Neuron's E4M3 reads as infinity or NaN",
                                slab.name, "this checkpoint was never brought below 240; convert the published one")])
     turned = q.codes_RC.strides[1] != q.codes_RC.itemsize
     source = q.codes_RC.T if turned else q.codes_RC
@@ -253,12 +253,12 @@ def values(q: QTensor, out: np.ndarray, scratch: Scratch) -> int:
     src, src_ld = address(q.codes_RC)
     dst, dst_ld = address(out)
     nans = kernels.decode_f32(src, src_ld, *q.shape, scale.ctypes.data, scale.shape[1], *q.origin, *q.encoding.block, dst, dst_ld)
-    if q.encoding.peak == 240.0 and (above := _above_240(q)).any():
+    if q.encoding.peak == 240.0 and (above := above_240(q)).any():
         out[above] = np.where(q.codes_RC[above] & 0x80, -np.inf, np.inf)  # what the device makes of these bytes
     return nans
 
 
-def _above_240(q: QTensor) -> np.ndarray:
+def above_240(q: QTensor) -> np.ndarray:
     """Which codes mean infinity or NaN to a reader of Neuron's E4M3: 0x78 and above, and their negatives."""
     return (q.codes_RC & 0x7F) >= 0x78
 
