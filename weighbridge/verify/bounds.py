@@ -20,7 +20,7 @@ from weighbridge.layouts.options import Options
 from weighbridge.plan.bind import Source
 from weighbridge.plan.reader import Reader
 from weighbridge.plan.steps import LEGACY, Step, choose
-from weighbridge.verify.hops import Chain, between, chain
+from weighbridge.verify.hops import Chain, chain, stations
 
 SLACK = 2.0  # a scale may be this much larger than amax / peak: makers round it up to a power of two
 
@@ -42,10 +42,10 @@ class Relation:
 
     def __init__(self, one: Source, two: Source) -> None:
         self.chain: Chain = chain(one.checkpoint, two.checkpoint, one.layout, two.layout)
-        stations = between(self.chain, one.inventory)
-        if stations is None:
-            self.chain, stations = Chain(), []
-        self.stations = stations
+        found = stations(self.chain, one.inventory)
+        self.stations = found or []
+        if found is None:
+            self.chain = Chain()
         first = two if self.chain.made_is_a else one
         stated = first.checkpoint.manifest.get("options")
         own = stated if isinstance(stated, dict) else {}
@@ -76,7 +76,10 @@ class Relation:
         halved = self.halved and (stacked or self.exact_attention)
         steps, before = [], first
         for number, hop in enumerate(self.chain.hops):
-            after, stacked = self.stations[number].of(weight, before) if number < len(self.stations) else (made, False)
+            after, stacked = self.stations[number].of(weight, before)
+            if number == len(self.chain.hops) - 1:
+                # A rank's share of a scale over the whole row looks like a scale of its own: the layout knows its true block.
+                after = replace(made, block=after.block) if made.quantized and after.quantized else made
             options = replace(hop.options, scale_rule="halve") if hop.options.scale_rule == "reciprocal" else hop.options
             step = choose(before, after, options, _nested(before, after), halved)
             if step is None:
@@ -108,7 +111,7 @@ def _unrelated(a: Encoding, b: Encoding) -> Allowed:
     """Nothing is known: equal encodings must hold equal values, others what one correct rounding does."""
     nested = _nested(a, b)
     if a.quantized and b.quantized and a.peak != b.peak:
-        return Allowed(LEGACY.relative, LEGACY.absolute, not nested)
+        return Allowed(LEGACY.relative, LEGACY.absolute, a.block != b.block)
     # Either may have been made from the other, or both from a third: a rounding may lie between them.
     steps = [choose(a, b, Options(), nested, False)]
     if not a.quantized and not b.quantized:

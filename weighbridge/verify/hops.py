@@ -64,7 +64,7 @@ def chain(a: Checkpoint, b: Checkpoint, layout_a: str, layout_b: str) -> Chain:
     return Chain()
 
 
-class Between:
+class Station:
     """What each weight was encoded in after a hop: the layout itself says it."""
 
     def __init__(self, hop: Hop, weights: Inventory) -> None:
@@ -82,13 +82,13 @@ class Between:
         return encoding or (before if not before.quantized else plain("BF16")), stacked
 
 
-def between(chain: Chain, weights: Inventory) -> list[Between] | None:
-    """The stations of a chain between its two ends, or None where a layout cannot hold this model."""
-    made: dict[Hop, Between] = {}
+def stations(chain: Chain, weights: Inventory) -> list[Station] | None:
+    """The stations of a chain, the last one too, or None where a layout cannot hold this model."""
+    made: dict[Hop, Station] = {}
     try:
-        for hop in chain.hops[:-1]:
+        for hop in chain.hops:
             if hop not in made:
-                made[hop] = Between(hop, weights)
+                made[hop] = Station(hop, weights)
     except WeighbridgeError:
         return None
-    return [made[hop] for hop in chain.hops[:-1]]
+    return [made[hop] for hop in chain.hops]
