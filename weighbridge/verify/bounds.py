@@ -1,8 +1,8 @@
 """Which error a value may show: what correct rounding to the encodings on its way can do, whatever a file says of itself.
 
-The encodings of both sides are read from the files; those in between follow from the layouts that the manifests name (`hops.py`). Each kind
-of codes rounds once, so a chain cannot be made longer to gain room: no bound reaches 0.15 of a value. A share of a scale counts in a scale
-that the *other* side confirms, so a blown-up scale permits nothing.
+The encodings of both sides are read from the files; those in between follow from the layouts that the manifests name (`hops.py`). Of
+all roundings to codes the three coarsest count, so a chain cannot be made longer to gain room: no bound reaches a quarter of a value. A share
+of a scale counts in a scale that the *other* side confirms, so a blown-up scale permits nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from weighbridge.plan.reader import Reader
 from weighbridge.plan.steps import LEGACY, Step, choose
 from weighbridge.verify.hops import Chain, chain, stations
 
+CODES = 3  # roundings to codes in one chain that count: to rows, back to blocks and to rows again is the longest that anybody has a use for
 SLACK = 2.0  # a scale may be this much larger than amax / peak: makers round it up to a power of two
 
 
@@ -68,7 +69,7 @@ class Relation:
         found = self._steps(first, made, weight, stacked)
         if found is None:
             return _unrelated(first, made)
-        allowed = _together(found)
+        allowed = _together(found, len(self.chain.hops))
         # The kernel counts in shares of A's value; where A was made, that may be the smaller one.
         return allowed._replace(relative=allowed.relative / (1 - allowed.relative)) if self.chain.made_is_a and len(found) > 1 else allowed
 
@@ -91,19 +92,17 @@ class Relation:
         return steps
 
 
-def _together(steps: list[tuple[Step, Encoding]]) -> Allowed:
-    """Each kind of codes rounds once, by its loosest step; errors of one rounding pass through the next."""
-    kinds: dict[tuple[str, float], tuple[float, float]] = {}
-    for step, after in steps:
-        key = (after.dtype, after.peak if after.quantized else 0.0)
-        known = kinds.get(key, (0.0, 0.0))
-        kinds[key] = max(known[0], step.relative), max(known[1], step.absolute)
+def _together(steps: list[tuple[Step, Encoding]], hops: int) -> Allowed:
+    """The roundings of a chain, one after the other; what one adds passes through the next. Of codes `CODES` count, of each float type one."""
+    codes = sorted(((step.relative, step.absolute) for step, after in steps if after.quantized), reverse=True)[:CODES]
+    floats = {after.dtype: (step.relative, step.absolute) for step, after in steps if not after.quantized}
     relative, absolute = 1.0, 0.0
-    for more in kinds.values():
+    for more in (*codes, *floats.values()):
         relative, absolute = relative * (1 + more[0]), absolute + more[1]
     wide = any(step.name in ("requantize", "quantize") for step, _ in steps)
-    if len(steps) <= 1:
+    if hops == 1:
         return Allowed(relative - 1, absolute, wide)
+    # A value may lose to one rounding by its size and to another by the scale: an eighth covers the sum of both.
     return Allowed(relative - 1, absolute * (1 + 2.0**-3), wide, own=False)
 
 
