@@ -6,7 +6,7 @@ the weight is here, in a form that `inspect` knows and this part of the house do
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from math import prod
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -21,6 +21,9 @@ from weighbridge.inspection.survey import Survey
 # What a weight in an unread form looks like to a layout that does not know the form.
 SEEMING = frozenset({"missing-tensor", "weight-without-scale", "encoding", "shape", "scale-shape", "scale-dtype", "scale-beside-float",
                      "surplus-tensor", "scale-without-weight", "no-block-size"})
+# By the suffix of the scale, what the layouts of this house hold: such a weight has another fault, and its own words.
+OWN = {".weight_scale_inv": ("block", "group"), ".scale": ("block", "group", "channel")}
+SURPLUS = frozenset({"surplus-tensor", "scale-without-weight"})
 READ = ("convert, verify, trace and run read F32, BF16 and F16, and F8_E4M3 with one F32 or BF16 scale for each block "
         "(weight_scale_inv, or scale in the layouts of NxD)")
 STRATEGIES = {"tensor": "one scale for each tensor", "channel": "one scale for each row", "group": "one scale for each group",
@@ -30,36 +33,41 @@ STRATEGIES = {"tensor": "one scale for each tensor", "channel": "one scale for e
 def truly(checkpoint: Checkpoint, problems: list[Problem], bound: Container[str]) -> list[Problem]:
     """`problems` of a layout, where those that only follow from a form that is not read are replaced by the form's name.
 
-    `bound`: names of the weights that the layout could read.
+    `bound`: names of the weights that the layout could read. What no weight of the model asks for stays surplus, whatever its form.
     """
-    if not any(p.code in SEEMING for p in problems):
+    asked = {stem for p in problems if p.code in SEEMING - SURPLUS for stem in _stems(_name(p))}
+    if not asked:
         return problems
     forms: dict[str, list[Tensor]] = {}
     stems: set[str] = set()
     stacks: set[str] = set()
     claims = read_claims(checkpoint)
     by_method = f" ({claims.method[:40]})" if claims.method else ""
-    refused = {_name(p) for p in problems}
     for name, tensor, scale, suffix, key, pair in Survey(checkpoint, claims, keep=True).weights or ():
-        form = "" if name in bound else _form(tensor, scale, suffix, pair.kind, name in refused)
+        stem = name.removesuffix(key.suffix) if key.suffix else name
+        parent = stem.rpartition(".")[0]
+        stack = len(tensor.shape) > 2 and parent in asked
+        if name in bound or not (stem in asked or stack):
+            continue
+        form = _form(tensor, scale, suffix, pair.kind)
         if form:
             forms.setdefault(form + (by_method if scale is not None else ""), []).append(tensor)
-            stem = name.removesuffix(key.suffix) if key.suffix else name
             stems.add(stem)
-            if len(tensor.shape) > 2:
-                stacks.add(stem.rpartition(".")[0] + ".")
+            if stack:
+                stacks.add(parent)
     if not forms:
         return problems
     kept = [p for p in problems if p.code not in SEEMING or not _follows(p, stems, stacks)]
     return kept + [_problem(form, tensors) for form, tensors in forms.items()]
 
 
-def _form(tensor: Tensor, scale: Tensor | None, suffix: str, kind: Kind, refused: bool) -> str:
+def _form(tensor: Tensor, scale: Tensor | None, suffix: str, kind: Kind) -> str:
     """The name of the form, or nothing where the layout's own words about the weight are true."""
     if scale is None:
-        coded = tensor.dtype not in FLOATS and not is_code(tensor.dtype)
-        return f"{tensor.dtype}, with no scale beside them" if coded and refused else ""
-    if not kind.quantized or (kind.problem and suffix in (".weight_scale_inv", ".scale")):
+        return f"{tensor.dtype}, with no scale beside them" if tensor.dtype not in FLOATS and not is_code(tensor.dtype) else ""
+    if not kind.quantized:
+        return ""
+    if tensor.dtype == "F8_E4M3" and suffix in OWN and (kind.problem or kind.strategy in OWN[suffix]):
         return ""
     codes = max(1, kind.parameters // max(1, prod(tensor.shape)))
     word = kind_of(tensor.dtype, True, codes)
@@ -75,22 +83,19 @@ def _name(problem: Problem) -> str:
     return problem.where.rpartition(": ")[2]
 
 
-def _follows(problem: Problem, stems: set[str], stacks: set[str]) -> bool:
-    """Whether a problem is of a weight in an unread form, or of a tensor that belongs to one."""
-    name = _name(problem)
-    if problem.code == "no-block-size" or name in stems or name.rpartition("_")[0] in stems:
-        return True
-    if problem.code == "missing-tensor" and any(name.startswith(stack) for stack in _parents(name, stacks)):
-        return True
-    return any(parent[:-1] in stems for parent in _parents(name))
-
-
-def _parents(name: str, among: Container[str] | None = None) -> Iterable[str]:
-    """`a.b.c` -> `a.b.`, `a.`; those that are in `among`."""
+def _stems(name: str) -> set[str]:
+    """The modules that a name may belong to: `a.b.weight` and `a.b_bias` to `a.b`, and all above."""
+    found = {name, name.rpartition("_")[0]}
     while "." in name:
         name = name.rpartition(".")[0]
-        if among is None or name + "." in among:
-            yield name + "."
+        found.add(name)
+    return found
+
+
+def _follows(problem: Problem, stems: set[str], stacks: set[str]) -> bool:
+    """Whether a problem is of a weight in an unread form, or of a tensor that belongs to one."""
+    above = _stems(_name(problem))
+    return problem.code == "no-block-size" or bool(above & stems) or (problem.code == "missing-tensor" and bool(above & stacks))
 
 
 def _problem(form: str, tensors: list[Tensor]) -> Problem:

@@ -17,7 +17,7 @@ from typing import TypeVar
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.convert.apply import Scratch
 from weighbridge.convert.run import thread_count
-from weighbridge.errors import Problem, Refused
+from weighbridge.errors import Problem, Refused, WeighbridgeError
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.bind import Source, bind
 from weighbridge.plan.reader import Reader
@@ -39,7 +39,7 @@ def verify(a: Checkpoint, b: Checkpoint, *, sample: int = 0, seed: int = 0, prog
     """Grade B against A. Raises `Refused` where values of one side cannot be read and the bytes of both are not equal."""
     try:
         one, two = bind(a), bind(b)
-    except Refused as error:
+    except WeighbridgeError as error:  # of no known family, or with sizes that are none
         return _by_bytes(a, b, list(error.problems), progress)
     fatal = [p for source in (one, two) for p in source.problems if p.code not in LACKING | BEYOND | BESIDE]
     if fatal:
