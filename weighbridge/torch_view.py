@@ -54,7 +54,7 @@ class TorchView(Mapping[str, Any]):
 
     def _as_torch(self, array: np.ndarray, dtype: str) -> Any:
         torch = self.torch
-        kinds = {"F8_E4M3": torch.float8_e4m3fn, "BF16": torch.bfloat16, "F32": torch.float32, "I32": torch.int32}
+        kinds = {"F8_E4M3": torch.float8_e4m3fn, "BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32, "I32": torch.int32}
         raw = torch.from_numpy(array.view(np.int16) if dtype == "BF16" else array)
         return raw.view(kinds[dtype])
 

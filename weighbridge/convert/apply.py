@@ -82,15 +82,28 @@ def apply(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch
         _decode(q, out, slab, scratch)
     elif q.encoding.quantized:
         _codes(q, out, name, piece.step.lossy, part, slab, scratch)
-    elif name == "round":
-        out[...] = codec.to_bf16(q.codes_RC)
-        loss = slab.loss(name)
-        loss.values += out.size
-        _compare(np.asarray(q.codes_RC), codec.from_bf16(out), loss)
+    elif name in ("round", "round-f16"):
+        _round(q, out, name, slab)
     elif name == "widen":
-        out[...] = codec.from_bf16(q.codes_RC)
+        out[...] = q.decode()
     else:
         np.copyto(out, q.codes_RC)
+
+
+def _round(q: QTensor, out: np.ndarray, name: str, slab: Slab) -> None:
+    """Plain values to BF16 or F16. Beyond 65504 float16 has infinity only: such a weight is refused."""
+    before = q.decode()
+    with np.errstate(over="ignore"):
+        out[...] = codec.to_bf16(before) if name == "round" else before
+    after = codec.from_bf16(out) if name == "round" else out.astype(np.float32)
+    beyond = int(np.count_nonzero(np.isinf(after) & np.isfinite(before)))
+    if beyond:
+        largest = float(np.abs(before[np.isfinite(before)]).max())
+        raise Refused([Problem("overflow", f"{beyond:,} values have no place in {slab.encoding.dtype}: the largest is {largest:.6g}", slab.name,
+                               "keep these weights in a wider type")])
+    loss = slab.loss(name)
+    loss.values += out.size
+    _compare(before, after, loss)
 
 
 def _only_scales(reader: Reader, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
@@ -113,8 +126,8 @@ def _nan(slab: Slab, count: int) -> Refused:
 def _codes(q: QTensor, out: np.ndarray, step: str, lossy: bool, part: Part, slab: Slab, scratch: Scratch) -> None:
     """FP8 to FP8 with the same grid or a finer one."""
     rows, cols = q.shape
-    if q.encoding.peak == 240.0 and _above_240(q).any():
-        raise Refused([Problem("above-240", f"{int(_above_240(q).sum()):,} codes are 0x78 or above, which Neuron's E4M3 reads as infinity or NaN",
+    if q.encoding.peak == 240.0 and above_240(q).any():
+        raise Refused([Problem("above-240", f"{int(above_240(q).sum()):,} codes are 0x78 or above, which Neuron's E4M3 reads as infinity or NaN",
                                slab.name, "this checkpoint was never brought below 240; convert the published one")])
     turned = q.codes_RC.strides[1] != q.codes_RC.itemsize
     source = q.codes_RC.T if turned else q.codes_RC
@@ -240,12 +253,12 @@ def values(q: QTensor, out: np.ndarray, scratch: Scratch) -> int:
     src, src_ld = address(q.codes_RC)
     dst, dst_ld = address(out)
     nans = kernels.decode_f32(src, src_ld, *q.shape, scale.ctypes.data, scale.shape[1], *q.origin, *q.encoding.block, dst, dst_ld)
-    if q.encoding.peak == 240.0 and (above := _above_240(q)).any():
+    if q.encoding.peak == 240.0 and (above := above_240(q)).any():
         out[above] = np.where(q.codes_RC[above] & 0x80, -np.inf, np.inf)  # what the device makes of these bytes
     return nans
 
 
-def _above_240(q: QTensor) -> np.ndarray:
+def above_240(q: QTensor) -> np.ndarray:
     """Which codes mean infinity or NaN to a reader of Neuron's E4M3: 0x78 and above, and their negatives."""
     return (q.codes_RC & 0x7F) >= 0x78
 

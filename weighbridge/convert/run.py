@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.convert.apply import Loss, Scratch, Slab, apply, scale_rows
+from weighbridge.convert.apply import Loss, Scratch, scale_rows
+from weighbridge.convert.fill import fill, first_scale_row, straight
 from weighbridge.convert.memory import AnonymousPeak
 from weighbridge.convert.output import Output, io_error
 from weighbridge.convert.shape import FileShape, SlabPlan, file_shape, slabs
 from weighbridge.convert.sidecars import manifest, measured, write_sidecars
-from weighbridge.encoding.qtensor import CONTAINER
 from weighbridge.errors import Usage, WeighbridgeError
 from weighbridge.layouts import neuron
 from weighbridge.plan.plan import Plan
@@ -159,37 +159,19 @@ class _Work:
 
     def _straight(self, handle: int, plan: SlabPlan, offset: int) -> bool:
         """Bytes that do not change go from the mapped source to the file without a stop."""
-        target = plan.place.target
-        if target.encoding.quantized or len(plan.work) != 1:
+        codes = straight(self.reader, plan)
+        if codes is None:
             return False
-        piece, part = plan.work[0]
-        if piece.step.name != "copy" or part.turned or part.extent != (plan.stop - plan.start, target.stored.placement.cols):
-            return False
-        q = self.reader.rect(piece.fragments[0], part.row, part.col, part.rows, part.cols)
-        if not q.codes_RC.flags.c_contiguous:
-            return False
-        _write(handle, q.codes_RC, offset)
+        _write(handle, codes, offset)
         return True
 
     def _filled(self, handle: int, plan: SlabPlan, offset: int) -> dict[str, Loss]:
         if not hasattr(self.local, "scratch"):
             self.local.scratch = Scratch()
-        scratch: Scratch = self.local.scratch
-        target = plan.place.target
-        encoding, placed = target.encoding, target.stored.placement
-        rows = plan.stop - plan.start
-        codes = scratch.array("slab", (rows, placed.cols), CONTAINER[encoding.dtype])
-        if sum(part.rows * part.cols for piece, part in plan.work if not piece.scale_only) < rows * placed.cols:
-            codes[...] = 0  # padding is zero
-        scale = None
-        if encoding.quantized:
-            scale = np.full(encoding.grid((rows, placed.cols)), np.nan, np.float32)
-        slab = Slab(target.stored.name, encoding, plan.lead, plan.start, codes, scale)
-        for piece, part in plan.work:
-            apply(self.reader, piece, part, slab, scratch)
-        _write(handle, codes, offset)
-        if scale is not None:
-            self._scales(handle, plan, scale)
+        slab = fill(self.reader, plan, self.local.scratch)
+        _write(handle, slab.codes_RC, offset)
+        if slab.scale_RbCb is not None:
+            self._scales(handle, plan, slab.scale_RbCb)
         return slab.losses
 
     def _scales(self, handle: int, plan: SlabPlan, scale: np.ndarray) -> None:
@@ -197,8 +179,7 @@ class _Work:
         target = plan.place.target
         grid = target.stored.scale_shape(target.encoding)
         stored = scale_rows(target.stored, target.encoding, scale)
-        first = plan.lead * grid[-2] + plan.start // target.encoding.block[0]  # type: ignore[index]
-        _write(handle, np.ascontiguousarray(stored), plan.place.scale + first * grid[-1] * stored.itemsize)
+        _write(handle, np.ascontiguousarray(stored), plan.place.scale + first_scale_row(plan) * grid[-1] * stored.itemsize)
 
 
 def _write(handle: int, data: bytes | np.ndarray, offset: int) -> None:

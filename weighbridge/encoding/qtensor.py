@@ -9,14 +9,14 @@ import numpy as np
 from weighbridge.encoding import codec
 from weighbridge.encoding.scheme import Encoding
 
-CONTAINER = {"F8_E4M3": np.uint8, "BF16": np.uint16, "F32": np.float32, "I32": np.int32}
+CONTAINER = {"F8_E4M3": np.uint8, "BF16": np.uint16, "F16": np.float16, "F32": np.float32, "I32": np.int32}
 
 
 @dataclass(frozen=True, slots=True)
 class QTensor:
     """A rectangle of a stored matrix with its scales.
 
-    `codes_RC` is a view of the stored bytes (uint8 codes, uint16 BF16 bits or float32), `scale_RbCb` the
+    `codes_RC` is a view of the stored bytes (uint8 codes, uint16 BF16 bits, float16 or float32), `scale_RbCb` the
     float32 scales of the blocks that it touches, `origin` the position of its corner in the first of them.
     `encoding.block` is in the axes of `codes_RC`. Cutting and turning move the scales with the codes.
     """

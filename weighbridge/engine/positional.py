@@ -9,6 +9,7 @@ import numpy as np
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.encoding import codec
 from weighbridge.encoding.qtensor import CONTAINER, QTensor
+from weighbridge.encoding.scheme import FLOATS
 from weighbridge.plan.bind import Bound, Source
 from weighbridge.plan.cover import Fragment
 from weighbridge.plan.reader import Reader, scale_values
@@ -71,4 +72,4 @@ class Rows:
     @staticmethod
     def can(source: Source, found: list[Fragment]) -> bool:
         """Whether the rows lie as rows, in plain numbers."""
-        return all(not f.turned and source.bound[f.source].encoding.dtype in ("BF16", "F32") for f in found)
+        return all(not f.turned and source.bound[f.source].encoding.dtype in FLOATS for f in found)

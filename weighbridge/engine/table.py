@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from weighbridge.encoding.qtensor import QTensor
+from weighbridge.encoding.scheme import plain
 from weighbridge.engine import kernels
 from weighbridge.engine.kernels import jobs as fields
 from weighbridge.errors import WeighbridgeError
@@ -75,7 +76,9 @@ def order(codes: np.ndarray) -> tuple[bool, int]:
 
 
 def usable(q: QTensor) -> QTensor:
-    """The same rectangle as the kernels can read it; copied only if no axis of it is dense or its scales are not float32."""
+    """The same rectangle as the kernels can read it; copied only if no axis of it is dense, it is F16, or its scales are not float32."""
+    if q.encoding.dtype == "F16":  # no kernel reads it: it is widened, exactly, once
+        q = QTensor(q.decode(), None, plain("F32"))
     if q.encoding.dtype not in KINDS or (q.encoding.dtype == "F8_E4M3") != (q.scale_RbCb is not None):
         scales = "without scales" if q.scale_RbCb is None else "with scales"
         raise WeighbridgeError("encoding", f"{q.encoding.dtype} {scales} cannot be multiplied", "matrix",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import NamedTuple
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.encoding.scheme import Encoding, is_code, plain
+from weighbridge.encoding.scheme import FLOATS, Encoding, is_code, plain
 from weighbridge.errors import Problem
 from weighbridge.layouts import layout as layout_module
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models import Inventory, inventory
+from weighbridge.plan.unread import truly
 
 
 class Bound(NamedTuple):
@@ -27,7 +28,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint seen through its own layout."""
+    """A checkpoint seen through its own layout. `constants` are tensors whose values the layout itself says."""
 
     checkpoint: Checkpoint
     layout: str
@@ -35,6 +36,7 @@ class Source:
     inventory: Inventory
     bound: list[Bound]
     problems: list[Problem]
+    constants: list[tuple[Stored, Tensor]] = field(default_factory=list)
 
     @cached_property
     def holders(self) -> dict[str, list[tuple[int, Part]]]:
@@ -111,6 +113,7 @@ def bind(checkpoint: Checkpoint, block: tuple[int, int] | None = None, weights: 
     options, problems = source_options(checkpoint, name, block)
     problems = list(checkpoint.problems) + problems
     bound: list[Bound] = []
+    constants: list[tuple[Stored, Tensor]] = []
     used: set[str] = set()
     peak = 240.0 if name.startswith("neuron") else 448.0
     for stored in layout_module(name).stored(weights, options):
@@ -123,6 +126,7 @@ def bind(checkpoint: Checkpoint, block: tuple[int, int] | None = None, weights: 
         if scale is not None:
             used.add(stored.scale_name)
         if stored.constant is not None:
+            constants.append((stored, weight))
             continue
         encoding, wrong = _encoding(stored, weight, scale, options, peak)
         problems += wrong
@@ -130,8 +134,8 @@ def bind(checkpoint: Checkpoint, block: tuple[int, int] | None = None, weights: 
             if scale is not None and stored.scale_slots and scale.shape != stored.scale_shape(encoding):
                 stored = stored._replace(scale_slots=None)
             bound.append(Bound(stored, encoding, weight, scale))
-    problems += _surplus(checkpoint, used)
-    return Source(checkpoint, name, options, weights, bound, problems)
+    problems = truly(checkpoint, problems + _surplus(checkpoint, used), {b.stored.name for b in bound})
+    return Source(checkpoint, name, options, weights, bound, problems, constants)
 
 
 def _find(checkpoint: Checkpoint, stored: Stored) -> tuple[Stored, Tensor, Tensor | None] | None:
@@ -170,6 +174,8 @@ def _encoding(stored: Stored, weight: Tensor, scale: Tensor | None, options: Opt
         if scale is not None:
             return None, [Problem("scale-beside-float", f"{weight.dtype} weight with a scale {list(scale.shape)} beside it: is it decoded already?",
                                   where, "remove the scale if the weight holds real values")]
+        if weight.dtype not in FLOATS:
+            return None, [Problem("encoding", f"{weight.dtype} values without a scale; F32, BF16 or F16 is what such a weight is read from", where)]
         return _float(weight.dtype), []
     if weight.dtype != "F8_E4M3":
         return None, [Problem("encoding", f"{weight.dtype} codes; this layout holds F8_E4M3", where)]

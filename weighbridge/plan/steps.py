@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weighbridge.encoding.scheme import Encoding
+from weighbridge.encoding.scheme import FLOATS, Encoding
 from weighbridge.layouts.options import Options
 
 
 class Step(NamedTuple):
-    """One re-encoding. A copied value a' of a keeps |a' - a| <= max(relative * |a|, absolute * its scale)."""
+    """One re-encoding. A copied value a' of a keeps |a' - a| <= max(relative * |a|, absolute * its scale); without a scale it counts as 1."""
 
     name: str
     lossy: bool
@@ -32,6 +32,8 @@ class Step(NamedTuple):
 
 
 _BF16 = 2.0**-8  # half a unit of the last of 8 significant bits
+_F16 = 2.0**-11  # half a unit of the last of 11 significant bits
+_F16_TINY = 2.0**-25  # half the spacing of float16's subnormals, 2^-24
 _E4M3 = 2.0**-4  # half a unit of the last of 4 significant bits
 _TINY = 2.0**-10  # half the spacing of E4M3's subnormals, 2^-9, times the block's scale
 
@@ -42,13 +44,14 @@ DOUBLE = Step("double", False, 0.0, 0.0, "codes doubled, scales halved: the way 
 DECODE = Step("decode", True, _BF16, 0.0, "code x scale, rounded once to BF16")
 DECODE32 = Step("decode", False, 0.0, 0.0, "code x scale in F32")
 ROUND = Step("round", True, _BF16, 0.0, "rounded to BF16")
+ROUND16 = Step("round-f16", True, _F16, _F16_TINY, "rounded to F16; refused beyond its largest value, 65504")
 REQUANTIZE = Step("requantize", True, _E4M3, _TINY, "decoded to F32, new scales amax/peak, rounded to nearest even")
 QUANTIZE = Step("quantize", True, _E4M3, _TINY, "scale amax/peak for each block, rounded to nearest even")
 LEGACY = Step("legacy-448-240", True, _E4M3 * (1 + 2.0**-3), _TINY, "codes divided by 448/240 through BF16 and rounded again, scales times 448/240")
 RECIPROCAL = Step("reciprocal", True, float("inf"), 0.0, "codes as they are, scale replaced by its reciprocal: what the first notes said")
 SCALE_BF16 = Step("round-scales", True, _BF16, 0.0, "codes as they are, scales rounded to BF16")
 
-STEPS = {s.name: s for s in (COPY, WIDEN, HALVE, DOUBLE, DECODE, ROUND, REQUANTIZE, QUANTIZE, LEGACY, RECIPROCAL, SCALE_BF16)}
+STEPS = {s.name: s for s in (COPY, WIDEN, HALVE, DOUBLE, DECODE, ROUND, ROUND16, REQUANTIZE, QUANTIZE, LEGACY, RECIPROCAL, SCALE_BF16)}
 
 
 def choose(source: Encoding, target: Encoding, options: Options, nested: bool, halved: bool) -> Step | None:
@@ -62,7 +65,7 @@ def choose(source: Encoding, target: Encoding, options: Options, nested: bool, h
     if not target.quantized:
         return {"BF16": DECODE, "F32": DECODE32}.get(target.dtype)
     if not source.quantized:
-        step = QUANTIZE if source.dtype in ("BF16", "F32") else None
+        step = QUANTIZE if source.dtype in FLOATS else None
     elif source.dtype != "F8_E4M3" or target.dtype != "F8_E4M3":
         step = None
     else:
@@ -83,7 +86,9 @@ def rounded(step: Step) -> Step:
 def _between_floats(source: str, target: str) -> Step | None:
     if source == target:
         return COPY
-    return {("F32", "BF16"): ROUND, ("BF16", "F32"): WIDEN}.get((source, target))
+    if target == "F32" and source in FLOATS:
+        return WIDEN
+    return {"BF16": ROUND, "F16": ROUND16}.get(target) if source in FLOATS else None
 
 
 def _between_codes(source: Encoding, target: Encoding, options: Options, nested: bool, halved: bool) -> Step:
