@@ -124,7 +124,7 @@ class Folder:
         """A handle of a plain file. Raises `in-the-way` for anything else, `FileNotFoundError` where there is nothing."""
         parent, leaf = self._place(name)
         if parent is None:
-            raise FileNotFoundError(2, "No such file or directory", self.where(name))
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.where(name))
         try:
             handle = system.CURRENT.open(leaf, flags | BESIDE, parent)
         except OSError:
@@ -204,7 +204,8 @@ class Folder:
 
     def remove(self, name: str) -> None:
         parent, leaf = self._place(name)
-        assert parent is not None
+        if parent is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.where(name))
         system.CURRENT.unlink(leaf, parent)
 
     def forget(self, sub: str) -> None:

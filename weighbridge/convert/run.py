@@ -121,7 +121,7 @@ class _Job:
     def weights(self, reader: HashingReader, progress: Progress | None) -> None:
         total = sum(s.size for s in self.shapes)
         with ThreadPoolExecutor(thread_count()) as pool:
-            work = _Work(reader, self.output, pool, progress, total, total - self.need)
+            work = _Work(reader, self.output, pool, progress, total, total - self.need, lambda: self.need)
             for shape in self.left:
                 record, losses = work.file(shape)
                 self.origin.require_unchanged()
@@ -149,9 +149,10 @@ class _Job:
 class _Work:
     """State of one run: the pool, a buffer for each thread, and the bytes that are done."""
 
-    def __init__(self, reader: HashingReader, output: Output, pool: ThreadPoolExecutor, progress: Progress | None, total: int, done: int) -> None:
+    def __init__(self, reader: HashingReader, output: Output, pool: ThreadPoolExecutor, progress: Progress | None, total: int, done: int,
+                 need: Callable[[], int]) -> None:
         self.reader, self.output, self.pool, self.progress = reader, output, pool, progress
-        self.total, self.done = total, done
+        self.total, self.done, self.need = total, done, need
         self.local = threading.local()
         self.lock = threading.Lock()
 
@@ -172,8 +173,7 @@ class _Work:
                 system.CURRENT.close(handle)
         except OSError as error:
             self._drop(folder, shape)
-            left = sum(place for place in (shape.size, self.total - self.done - shape.size) if place > 0)
-            raise io_error(error, self.output.root / shape.name, left) from error
+            raise io_error(error, self.output.root / shape.name, self.need()) from error
         return record, losses
 
     def _drop(self, folder: Folder, shape: FileShape) -> None:
