@@ -39,7 +39,7 @@ class Folder:
 
     @classmethod
     def make(cls, root: Path, sync: bool) -> Folder:
-        """Make `root` and the folders above it. With `sync`, each of them is on disk before anything lies in `root`."""
+        """Make `root` and the folders above it; `bring_to_disk` is the caller's."""
         for path in reversed([p for p in (root, *root.parents) if not p.exists()]):
             try:
                 system.CURRENT.mkdir(str(path), None)
@@ -49,7 +49,6 @@ class Folder:
         if found is None:
             raise FileNotFoundError(2, "vanished while it was made", str(root))
         found.sync = sync
-        found.bring_to_disk([])
         return found
 
     def close(self) -> None:
