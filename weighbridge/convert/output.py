@@ -4,147 +4,261 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from weighbridge.convert import journal, looks, system
+from weighbridge.convert import manifest as manifests
 from weighbridge.convert.apply import Loss
+from weighbridge.convert.contents import Progress, compare
+from weighbridge.convert.folder import PARTIAL, Folder
+from weighbridge.convert.hashing import digest
+from weighbridge.convert.lock import acquire
+from weighbridge.convert.looks import Looks, boot_id
+from weighbridge.convert.manifest import MANIFEST, WORK, FileRecord, Manifest
+from weighbridge.convert.origin import Known, Origin
 from weighbridge.errors import WeighbridgeError
 
-MANIFEST = "weighbridge.json"
-WORK = ".weighbridge"  # present while a folder is not complete
-JOURNAL = "journal.jsonl"
+LOCK = f"{WORK}/lock"
+OWN = {WORK: ("journal.jsonl", "journal.jsonl" + PARTIAL, "lock")}  # what the work folder may hold
 
 
+@dataclass
 class Output:
-    """A destination folder and its journal. Files appear under their names only when they are whole.
+    """A destination folder. Files appear under their names only when they are whole, and it is complete only when every file of its manifest is as recorded.
 
-    The journal names the plan and every finished file. A file that was not synced is trusted only within
-    the boot in which it was written: after a crash of the machine it is written again.
+    `names` are the files that this plan makes. In `done` are those that need not be made. Three states lead on: a new folder; an unfinished one, with the
+    journal that says what is whole; a finished one of which files were lost (`finished` is its manifest then): these are made again and must come out the same.
     """
 
-    def __init__(self, root: Path, digest: str) -> None:
-        self.root, self.digest = root, digest
-        self.done: dict[str, dict[str, Any]] = {}
-        self.complete = False
-        self._examine()
+    root: Path
+    plan: str
+    names: list[str]
+    origin: Origin
+    sync: bool = False
+    progress: Progress | None = None
+    complete: bool = False
+    done: dict[str, FileRecord] = field(default_factory=dict)
+    again: dict[str, str] = field(default_factory=dict)  # files that were there and are made anew, and why
+    finished: Manifest | None = None
+    folder: Folder | None = None
+    entries: dict[str, journal.Entry] = field(default_factory=dict)
+    lock: int | None = None
 
-    @property
-    def journal(self) -> Path:
-        return self.root / WORK / JOURNAL
+    def __enter__(self) -> Output:
+        return self
 
-    def _examine(self) -> None:
-        if not self.root.exists():
+    def __exit__(self, *error: object) -> None:
+        if self.lock is not None:
+            system.CURRENT.close(self.lock)
+            self.lock = None
+        if self.folder is not None:
+            self.folder.close()
+
+    def examine(self) -> None:
+        """Look at what is there; nothing is written but the lock of a folder that is in work. Sets `complete` and `done`."""
+        self.complete, self.done, self.again, self.entries, self.finished = False, {}, {}, {}, None
+        if self.folder is None:
+            self.folder = Folder.open(self.root)
+        if self.folder is None:
             return
-        if not self.root.is_dir():
-            raise WeighbridgeError("output-not-empty", "is a file, not a folder", str(self.root), "name a new folder")
-        names = sorted(p.name for p in self.root.iterdir())
-        if MANIFEST in names and _json(self.root / MANIFEST).get("plan") == self.digest:
-            self.complete = True
-            self._clear()  # a kill between the manifest and the end of the work folder
-        elif self.journal.is_file() and self.journal.stat().st_size:
-            self._resume()
-        elif [n for n in names if n != WORK]:
-            raise WeighbridgeError("output-not-empty", f"the output folder is not empty: it holds {len(names)} entries, the first is {names[0]!r}",
-                                   str(self.root), "name a new folder, or empty this one")
+        self.folder.sync = self.sync
+        self._require_other_than_source()
+        held = self.folder.names()
+        if WORK in held and self.lock is None:
+            self.lock = acquire(self.folder, LOCK)
+            held = self.folder.names()
+        if MANIFEST in held and self._examine_finished():
+            return
+        if WORK not in held and MANIFEST not in held:
+            if held:
+                raise WeighbridgeError("output-not-empty", f"the output folder is not empty: it holds {len(held)} entries, the first is {held[0]!r}",
+                                       str(self.root), "name a new folder, or empty this one")
+            return
+        self._require_own(held)
+        self._resume()
+
+    def _require_other_than_source(self) -> None:
+        assert self.folder is not None
+        source = self.origin.path("config.json")
+        if source and os.path.samestat(os.stat(source.parent), system.CURRENT.fstat(self.folder.folders[""])):
+            raise WeighbridgeError("output-not-empty", "the output folder is the source itself", str(self.root), "name a new folder")
+
+    def _examine_finished(self) -> bool:
+        """Whether a manifest settles what is to do. One that was torn by a crash does not; one of another plan is refused."""
+        assert self.folder is not None
+        raw = self.folder.read(MANIFEST, manifests.LIMIT) or b""
+        plan = manifests.plan_of(raw)
+        if plan is not None and plan != self.plan:
+            raise WeighbridgeError("output-not-empty", "a finished conversion of another source, layout, option or version is here, or another file of this name",
+                                   str(self.root / MANIFEST), "name a new folder, or remove this one")
+        try:
+            manifest = manifests.decode(raw, str(self.root / MANIFEST))
+        except WeighbridgeError as error:
+            self.again[MANIFEST] = error.first.message
+            return False
+        if not manifests.sealed(raw):
+            self.again[MANIFEST] = "was changed after it was written"
+            return False
+        self._compare(manifest, digest(raw).hex())
+        return True
+
+    def _compare(self, manifest: Manifest, output: str) -> None:
+        """A finished folder: its source must be the one that it was made from, and each of its files must be there as recorded."""
+        assert self.folder is not None
+        seen = looks.load(self.root, output)
+        self.origin.require_same(manifest.source, seen.source, self.root, self.progress)
+        rows = compare(manifest.files, self.folder.open_file, seen.output.same, self.progress)
+        self.again = {row.name: row.problem for row in rows if row.problem}
+        self.done = {name: record for name, record in manifest.files.items() if name not in self.again}
+        self.complete = not self.again
+        self.finished = manifest
+        for name in self.again:
+            self.folder.require_file(name)
+        if self.complete:
+            self._bring_to_disk()
+            self._clear()
+            self._remember(output)
+
+    def _require_own(self, held: list[str]) -> None:
+        """Everything in an unfinished folder must be what this conversion makes there."""
+        assert self.folder is not None
+        for sub in ("", WORK, *sorted({name.rpartition("/")[0] for name in self.names} - {""})):
+            known = OWN.get(sub) or {name.rpartition("/")[2] for name in [*self.names, MANIFEST] if name.rpartition("/")[0] == sub}
+            folders = {name.split("/")[0] for name in self.names if "/" in name} | {WORK} if not sub else set()
+            for name in held if not sub else self.folder.names(sub):
+                if name in folders:
+                    self.folder.names(name)
+                elif name.removesuffix(PARTIAL) in known or name in known:
+                    self.folder.require_file(f"{sub}/{name}" if sub else name)
+                else:
+                    raise WeighbridgeError("in-the-way", "this conversion does not make it, and the folder is not finished",
+                                           self.folder.where(f"{sub}/{name}" if sub else name), "move it away, or name a new folder")
 
     def _resume(self) -> None:
-        lines = [line for line in self.journal.read_bytes().split(b"\n") if line]
-        records = [r for r in (_parse(line) for line in lines) if r]
-        if not records or records[0].get("plan") != self.digest:
+        """What of an unfinished folder is whole: what the journal says, where the files have the bytes that it says."""
+        assert self.folder is not None
+        found = journal.read(self.folder, self.origin)
+        if found.plan is not None and found.plan != self.plan:
             raise WeighbridgeError("other-plan", "an unfinished conversion of another source, layout, option or version is here",
                                    str(self.root), "finish it with its own command, or remove the folder")
-        boot = boot_id()
-        for record in records[1:]:
-            path = self.root / str(record.get("file"))
-            trusted = record.get("synced") or record.get("boot") == boot
-            if trusted and _sums(record.get("losses")) and path.is_file() and path.stat().st_size == record.get("size"):
-                self.done[str(record["file"])] = record
-
-    def _clear(self) -> None:
-        if (self.root / WORK).is_dir():
-            for leftover in (self.root / WORK).iterdir():
-                leftover.unlink()
-            (self.root / WORK).rmdir()
+        entries = {name: entry for name, entry in found.entries.items() if name in self.names}
+        for entry in found.entries.values():
+            self.origin.resume(entry.known, found.looks, self.root)
+        rows = compare({name: entry.record for name, entry in entries.items()}, self.folder.open_file, progress=self.progress)
+        for name, problem in rows:
+            if problem:
+                lost = "" if entries[name].boot == boot_id() else "; the machine was restarted since it was written"
+                self.again[name] = problem + lost
+            else:
+                self.done[name] = entries[name].record
+        self.entries = {name: entry for name, entry in entries.items() if name in self.done}
+        for name in self.names:
+            if name not in entries and self.folder.status(name) is not None:
+                self.again[name] = "the journal does not say that it is whole"
 
     def begin(self, need: int) -> None:
-        """Create the folder and the journal, after a look at the free space."""
-        parent = next(p for p in (self.root, *self.root.parents) if p.exists())
-        try:
-            free = os.statvfs(parent)
-            available = free.f_bavail * free.f_frsize
-            if need > available:
-                raise _full(self.root, need, available)
-            (self.root / WORK).mkdir(parents=True, exist_ok=True)
-            # Written anew: the last line of a killed run may be torn, and nothing may be added behind it.
-            lines = [{"plan": self.digest}, *self.done.values()]
-            fresh = self.journal.with_suffix(".new")
-            fresh.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
-            fresh.replace(self.journal)
-        except OSError as error:
-            raise io_error(error, self.root, need) from error
+        """Take the lock and write the journal. `need` bytes must be free. Looks at a new folder again, behind the lock."""
+        parent = next(p for p in (self.root, *self.root.absolute().parents) if p.exists())
+        free = system.CURRENT.free(str(parent))
+        if need > free:
+            raise _full(self.root, need, free)
+        if self.lock is None:
+            if self.folder is not None:
+                self.folder.close()
+            self.folder = Folder.make(self.root, self.sync)
+            self.lock = acquire(self.folder, LOCK)
+            self.examine()
+        assert self.folder is not None
+        if self.complete:
+            return
+        self._bring_to_disk()
+        if self.finished is None:
+            journal.begin(self.folder, self.plan, self.origin.looks, self.entries)
 
-    def finished(self, file: str, size: int, losses: dict[str, Loss], synced: bool) -> None:
+    def add(self, name: str, record: FileRecord, losses: dict[str, Loss], known: Known) -> None:
         """Record a whole file. Its name is its own already when this is called."""
-        record = {"file": file, "size": size, "synced": synced, "boot": boot_id(),
-                  "losses": {name: vars(loss) for name, loss in losses.items()}}
-        self.done[file] = record
-        with open(self.journal, "ab") as handle:
-            handle.write(msgspec.json.encode(record) + b"\n")
+        assert self.folder is not None
+        if self.finished is None:
+            self.entries[name] = journal.entry(record, losses, known)
+            journal.add(self.folder, name, self.entries[name])
+        self._settle(name, record)
+
+    def _settle(self, name: str, record: FileRecord) -> None:
+        stated = self.finished.files.get(name) if self.finished else record
+        if stated != record:
+            raise WeighbridgeError("remade-differs", f"was made anew and has the hash {record.hash}, the manifest says {stated.hash if stated else 'nothing of it'}",
+                                   str(self.root / name), "the manifest is of another machine or build: remove the folder and convert again")
+        self.done[name] = record
+
+    def add_sidecar(self, name: str, written: dict[str, Any]) -> None:
+        self._settle(name, FileRecord(**written))
 
     def losses(self, order: list[str]) -> dict[str, Loss]:
         """What all files lost, added in a fixed order: the same numbers after an interruption."""
         total: dict[str, Loss] = {}
         for file in order:
-            for name, sums in self.done[file]["losses"].items():
-                total.setdefault(name, Loss()).add(Loss(**sums))
+            for name, loss in self.entries[file].losses.items():
+                total.setdefault(name, Loss()).add(loss)
         return total
 
-    def close(self, manifest: dict[str, Any]) -> None:
-        """The manifest last but one, the end of the work folder last: only now is the output complete."""
-        write_json(self.root / MANIFEST, manifest)
+    def close(self, manifest: dict[str, Any] | None) -> None:
+        """The manifest last but one, the end of the work folder last: only now is the output complete. None: the manifest is there."""
+        assert self.folder is not None
+        if manifest is not None:
+            raw = manifests.encode(manifest)
+            self.folder.put(MANIFEST, raw)
+        else:
+            raw = self.folder.read(MANIFEST, manifests.LIMIT) or b""
         self._clear()
+        self._remember(digest(raw).hex())
 
+    def _bring_to_disk(self) -> None:
+        """With `sync`: what earlier runs made, and did not sync, is on disk before this one builds on it."""
+        assert self.folder is not None
+        if self.sync:
+            self.folder.bring_to_disk([*self.done, *([MANIFEST] if self.finished else [])])
 
-def _sums(told: Any) -> bool:
-    """Whether a record's losses have the form that `finished` writes."""
-    return isinstance(told, dict) and all(isinstance(v, dict) and v.keys() == vars(Loss()).keys() for v in told.values())
+    def _clear(self) -> None:
+        """Remove the work folder, the lock last."""
+        assert self.folder is not None
+        if self.folder.status(WORK) is None:
+            return
+        if self.lock is None:
+            self.lock = acquire(self.folder, LOCK)
+        self._require_own_work()
+        for name in [*(name + PARTIAL for name in [*self.names, MANIFEST]), *(f"{WORK}/{name}" for name in OWN[WORK])]:
+            if self.folder.require_file(name):
+                self.folder.remove(name)
+        self.folder.remove_sub(WORK)
 
+    def _require_own_work(self) -> None:
+        assert self.folder is not None
+        for name in self.folder.names(WORK):
+            if name not in OWN[WORK]:
+                raise WeighbridgeError("in-the-way", "no conversion makes it", self.folder.where(f"{WORK}/{name}"), "move it away")
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file under its name only when it is whole."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    partial.replace(path)
+    def _remember(self, output: str) -> None:
+        """Keep a quick look of the folder and of its source for the next time."""
+        assert self.folder is not None
+        statuses = {name: status for name in self.done if (status := self.folder.status(name))}
+        looks.save(self.root, looks.Memory(output, Looks.now(statuses), self.origin.looks))
 
 
 def io_error(error: OSError, where: Path, need: int = 0) -> WeighbridgeError:
+    """A failed call in true words. `need` are the bytes that are still to be written."""
+    if error.errno == errno.EDQUOT:
+        return WeighbridgeError("disk-full", f"this user's quota is used up; {need:,} bytes are still to be written", str(where),
+                                "free some room, or name a folder on another disk; the same command goes on")
     if error.errno == errno.ENOSPC:
-        free = os.statvfs(where if where.exists() else where.parent)
-        return _full(where, need, free.f_bavail * free.f_frsize)
-    return WeighbridgeError("io", f"cannot be written: {error.strerror or error}", str(where), "check path, rights and disk")
+        existing = next(p for p in (where, *where.absolute().parents) if p.exists())
+        return _full(where, need, system.CURRENT.free(str(existing)))
+    return WeighbridgeError("io", f"cannot be written: {error.strerror or error}", str(where), "check path, rights and disk; the same command goes on")
 
 
 def _full(where: Path, need: int, free: int) -> WeighbridgeError:
+    if need <= free:
+        return WeighbridgeError("disk-full", f"the file system has no room, though it counts {free:,} free bytes and {need:,} are needed", str(where),
+                                "look for a quota, a limit of inodes, or another writer; the same command goes on")
     return WeighbridgeError("disk-full", f"{need:,} bytes are needed, {free:,} are free", str(where), "free some room, or name a folder on another disk")
-
-
-def boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return _parse(path.read_bytes()) or {}
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """A record of the journal, or None for the torn last line of a killed run."""
-    try:
-        value = msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from weighbridge import __version__
-from weighbridge.convert.output import write_json
 from weighbridge.convert.run import plan_document
+from weighbridge.convert.sidecars import json_bytes
 from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts.options import Options
 from weighbridge.plan.plan import Plan
@@ -21,14 +21,21 @@ LIMIT = 1 << 30  # bytes
 def save(plan: Plan, destination: Path | None, file: Path) -> None:
     """Write the plan: source, options, cost and every piece."""
     try:
-        write_json(file, {
+        write(file, json_bytes({
             "schema": "weighbridge.plan/1", "version": __version__, "digest": plan.digest,
             "source": str(Path(plan.source.checkpoint.label).resolve()), "source_digest": plan.source.checkpoint.digest,
             "destination": None if destination is None else str(destination.resolve()),
             **plan_document(plan), "table": table(plan),
-        })
+        }))
     except OSError as error:
         raise WeighbridgeError("io", f"cannot be written: {error.strerror}", str(file), "give another file to --plan") from error
+
+
+def write(file: Path, data: bytes) -> None:
+    """A file under its name only when it is whole."""
+    partial = file.with_name(file.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(file)
 
 
 def table(plan: Plan) -> list[dict[str, Any]]:

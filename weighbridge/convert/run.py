@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from weighbridge.convert import system
 from weighbridge.convert.apply import Loss, Scratch, scale_rows
 from weighbridge.convert.fill import fill, first_scale_row, straight
+from weighbridge.convert.folder import PARTIAL, Folder
+from weighbridge.convert.hashing import StreamHash
+from weighbridge.convert.manifest import FileRecord
 from weighbridge.convert.memory import AnonymousPeak
+from weighbridge.convert.origin import HashingReader, Origin
 from weighbridge.convert.output import Output, io_error
 from weighbridge.convert.shape import FileShape, SlabPlan, file_shape, slabs
-from weighbridge.convert.sidecars import manifest, measured, write_sidecars
-from weighbridge.errors import Usage, WeighbridgeError
+from weighbridge.convert.sidecars import Sidecars, manifest, measured
+from weighbridge.convert.system import write_all
+from weighbridge.convert.threads import thread_count
+from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts import neuron
 from weighbridge.plan.plan import Plan
-from weighbridge.plan.reader import Reader, require_scales
+from weighbridge.plan.reader import require_scales
 from weighbridge.runtimes import neuron as reader_of
 
 Progress = Callable[[int, int], None]  # bytes written, bytes to write
+Written = tuple[int, np.ndarray]  # place in the file, and the bytes
 
 
 @dataclass
@@ -40,11 +48,13 @@ class Result:
     lossy: list[dict[str, Any]]
     carried: dict[str, list[str]]
     already: bool = False
+    again: dict[str, str] = field(default_factory=dict)  # files that were there and were made anew, and why
 
     def document(self) -> dict[str, Any]:
         return plan_document(self.plan) | {
             "peak_memory_bytes": self.peak_memory_bytes, "seconds": round(self.seconds, 3), "lossy": self.lossy,
-            "files": self.files, "complete": True, "already_complete": self.already, **self.carried,
+            "files": self.files, "complete": True, "already_complete": self.already,
+            "made_anew": [{"file": name, "why": why} for name, why in self.again.items()], **self.carried,
         }
 
 
@@ -65,72 +75,126 @@ def load_notes(plan: Plan) -> list[str]:
     return reader_of.notes(parallel, plan.inventory.sizes, exact=plan.options.attention == "exact")
 
 
-def thread_count() -> int:
-    text = os.environ.get("WEIGHBRIDGE_THREADS", "")
-    if text and not (text.isdigit() and int(text) > 0):
-        raise Usage(f"{text!r} is not a number of threads", "WEIGHBRIDGE_THREADS", "give a whole number from 1 on, or nothing")
-    return int(text) if text else len(os.sched_getaffinity(0))
-
-
 def convert(plan: Plan, destination: Path, progress: Progress | None = None, sync: bool = False) -> Result:
     """Carry `plan` out into `destination`. Refuses before the first write; run it again to go on after a kill."""
     started = time.perf_counter()
     plan.refuse()
-    reader = require_scales(plan.source)
-    output = Output(destination, plan.digest)
+    reader = require_scales(plan.source, HashingReader)
     shapes = [file_shape(name, targets) for name, targets in plan.files.items()]
-    if output.complete:
-        return Result(plan, time.perf_counter() - started, 0, [s.name for s in shapes], plan.lossy, {}, already=True)
-    left = [s for s in shapes if s.name not in output.done]
-    output.begin(sum(s.size for s in left))
-    with AnonymousPeak() as peak, reader.unchanged(), ThreadPoolExecutor(thread_count()) as pool:
-        work = _Work(reader, output, pool, progress, sum(s.size for s in shapes), sum(s.size for s in shapes) - sum(s.size for s in left))
-        for shape in left:
-            work.file(shape, sync)
-    losses = output.losses([s.name for s in shapes])
-    try:
-        carried = write_sidecars(plan, destination, shapes)
-        output.close(manifest(plan, shapes, losses, carried))
-    except OSError as error:
-        raise io_error(error, destination) from error
-    lossy = [row | measured(losses.get(row["step"], Loss())) for row in plan.lossy]
-    return Result(plan, time.perf_counter() - started, peak.bytes, [s.name for s in shapes], lossy, carried)
+    sidecars = Sidecars(plan, shapes)
+    sidecars.refuse()
+    reader.origin = origin = Origin(plan.source.checkpoint, sidecars.read)
+    with Output(destination, plan.digest, [*(s.name for s in shapes), *sidecars.names], origin, sync, progress) as output:
+        job = _Job(plan, output, origin, shapes, sidecars)
+        try:
+            output.examine()
+            if not output.complete:
+                output.begin(job.need)
+            if output.complete:
+                return Result(plan, time.perf_counter() - started, 0, [s.name for s in shapes], plan.lossy, {}, already=True)
+            with AnonymousPeak() as peak:
+                job.weights(reader, progress)
+                losses = job.rest()
+        except OSError as error:
+            raise io_error(error, Path(destination), job.need) from error
+        lossy = plan.lossy if losses is None else [row | measured(losses.get(row["step"], Loss())) for row in plan.lossy]
+        return Result(plan, time.perf_counter() - started, peak.bytes, [s.name for s in shapes], lossy, sidecars.document(), again=output.again)
+
+
+@dataclass
+class _Job:
+    """The order of one run: weights, then what lies beside them, then the manifest."""
+
+    plan: Plan
+    output: Output
+    origin: Origin
+    shapes: list[FileShape]
+    sidecars: Sidecars
+
+    @property
+    def left(self) -> list[FileShape]:
+        return [s for s in self.shapes if s.name not in self.output.done]
+
+    @property
+    def need(self) -> int:
+        """Bytes that are still to be written."""
+        return sum(s.size for s in self.left)
+
+    def weights(self, reader: HashingReader, progress: Progress | None) -> None:
+        total = sum(s.size for s in self.shapes)
+        with reader.unchanged(), ThreadPoolExecutor(thread_count()) as pool:
+            work = _Work(reader, self.output, pool, progress, total, total - self.need, lambda: self.need)
+            for shape in self.left:
+                record, losses = work.file(shape)
+                self.origin.require_unchanged()
+                self.output.add(shape.name, record, losses, self.origin.fresh())
+
+    def rest(self) -> dict[str, Loss] | None:
+        """Sidecars and manifest; returns what was lost, or None where the manifest of a finished output stays."""
+        assert self.output.folder is not None
+        for name in self.sidecars.names:
+            if name not in self.output.done:
+                self.output.add_sidecar(name, self.sidecars.put(self.output.folder, name))
+        if self.output.finished is not None:
+            self.origin.require_unchanged()
+            self.output.close(None)
+            return None
+        self.origin.finish()
+        self.origin.require_unchanged()
+        order = [s.name for s in self.shapes]
+        losses = self.output.losses(order)
+        files = {name: {"bytes": self.output.done[name].bytes, "hash": self.output.done[name].hash} for name in [*order, *self.sidecars.names]}
+        self.output.close(manifest(self.plan, files, losses, self.origin.record(), self.sidecars))
+        return losses
 
 
 class _Work:
     """State of one run: the pool, a buffer for each thread, and the bytes that are done."""
 
-    def __init__(self, reader: Reader, output: Output, pool: ThreadPoolExecutor, progress: Progress | None, total: int, done: int) -> None:
+    def __init__(self, reader: HashingReader, output: Output, pool: ThreadPoolExecutor, progress: Progress | None, total: int, done: int,
+                 need: Callable[[], int]) -> None:
         self.reader, self.output, self.pool, self.progress = reader, output, pool, progress
-        self.total, self.done = total, done
+        self.total, self.done, self.need = total, done, need
         self.local = threading.local()
         self.lock = threading.Lock()
 
-    def file(self, shape: FileShape, sync: bool) -> None:
-        path = self.output.root / shape.name
-        partial = path.with_name(path.name + ".partial")
+    def file(self, shape: FileShape) -> tuple[FileRecord, dict[str, Loss]]:
+        """Make one file, under its name when it is whole; returns its size and hash, and what was lost."""
+        folder = self.output.folder
+        assert folder is not None
         try:
-            path.parent.mkdir(exist_ok=True)
-            handle = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+            handle = folder.create(shape.name, shape.size)  # a full disk shows now, and later writes are faster
             try:
-                os.posix_fallocate(handle, 0, shape.size)  # a full disk shows now, and later writes are faster
+                running = StreamHash(shape.starts, shape.size)
                 _write(handle, shape.header, 0)
-                losses = self._slabs(handle, shape)
+                running.feed(0, shape.header)
+                losses = self._slabs(handle, shape, running)
+                record = FileRecord(shape.size, running.finish(lambda offset, length: system.CURRENT.pread(handle, length, offset)))
                 self.reader.require_unchanged(recent=True)
-                if sync:
-                    os.fsync(handle)
+                folder.publish(shape.name, handle)
             finally:
-                os.close(handle)
-            partial.replace(path)
-            self.output.finished(shape.name, shape.size, losses, sync)
+                system.CURRENT.close(handle)
         except OSError as error:
+            self._drop(folder, shape)
             if error.errno == errno.EFAULT:  # the kernel could not read the bytes that were to be written, as a mapped page is gone
                 self.reader.require_unchanged()
                 raise WeighbridgeError("io", "its bytes could not be read: the disk of the source fails", self.reader.source.checkpoint.label) from error
-            raise io_error(error, path, shape.size) from error
+            raise io_error(error, self.output.root / shape.name, self.need()) from error
+        return record, losses
 
-    def _slabs(self, handle: int, shape: FileShape) -> dict[str, Loss]:
-        futures = [self.pool.submit(self._slab, handle, plan) for plan in slabs(shape)]
+    def _drop(self, folder: Folder, shape: FileShape) -> None:
+        """Give back the room of a file that will not be whole."""
+        try:
+            folder.remove(shape.name + PARTIAL)
+        except OSError:
+            return
+
+    def _slabs(self, handle: int, shape: FileShape, running: StreamHash) -> dict[str, Loss]:
+        ordinals: Counter[int] = Counter()
+        futures = []
+        for plan in slabs(shape):
+            futures.append(self.pool.submit(self._slab, handle, plan, running, ordinals[plan.place.weight]))
+            ordinals[plan.place.weight] += 1
         finished, waiting = wait(futures, return_when=FIRST_EXCEPTION)
         for future in waiting:
             future.cancel()
@@ -142,49 +206,59 @@ class _Work:
                     total.setdefault(name, Loss()).add(loss)
         return total
 
-    def _slab(self, handle: int, plan: SlabPlan) -> dict[str, Loss]:
-        target = plan.place.target
-        columns, itemsize = target.stored.placement.cols, target.encoding.itemsize
-        offset = plan.place.weight + (plan.lead * target.stored.placement.rows + plan.start) * columns * itemsize
-        losses: dict[str, Loss] = {}
-        if target.stored.constant is not None:
-            _write(handle, np.asarray(target.stored.constant, np.int32), offset)
-        elif not self._straight(handle, plan, offset):
-            losses = self._filled(handle, plan, offset)
+    def _slab(self, handle: int, plan: SlabPlan, running: StreamHash, ordinal: int) -> dict[str, Loss]:
+        try:
+            written, losses = self._made(handle, plan)
+            running.turn(plan.place.weight, ordinal, lambda: [running.feed(offset, data) for offset, data in written])
+        except BaseException:
+            running.stop()
+            raise
+        stored = plan.place.target.stored.placement
         with self.lock:
-            self.done += (plan.stop - plan.start) * columns * itemsize
+            self.done += (plan.stop - plan.start) * stored.cols * plan.place.target.encoding.itemsize
             if self.progress:
                 self.progress(self.done, self.total)
         return losses
 
-    def _straight(self, handle: int, plan: SlabPlan, offset: int) -> bool:
+    def _made(self, handle: int, plan: SlabPlan) -> tuple[list[Written], dict[str, Loss]]:
+        """Write one slab; returns the places and bytes that were written, and what was lost."""
+        target = plan.place.target
+        columns, itemsize = target.stored.placement.cols, target.encoding.itemsize
+        offset = plan.place.weight + (plan.lead * target.stored.placement.rows + plan.start) * columns * itemsize
+        if target.stored.constant is not None:
+            constant = np.asarray(target.stored.constant, np.int32)
+            _write(handle, constant, offset)
+            return [(offset, constant)], {}
+        straight = self._straight(handle, plan, offset)
+        return ([(offset, straight)], {}) if straight is not None else self._filled(handle, plan, offset)
+
+    def _straight(self, handle: int, plan: SlabPlan, offset: int) -> np.ndarray | None:
         """Bytes that do not change go from the mapped source to the file without a stop."""
         codes = straight(self.reader, plan)
-        if codes is None:
-            return False
-        _write(handle, codes, offset)
-        return True
+        if codes is not None:
+            _write(handle, codes, offset)
+        return codes
 
-    def _filled(self, handle: int, plan: SlabPlan, offset: int) -> dict[str, Loss]:
+    def _filled(self, handle: int, plan: SlabPlan, offset: int) -> tuple[list[Written], dict[str, Loss]]:
         if not hasattr(self.local, "scratch"):
             self.local.scratch = Scratch()
         slab = fill(self.reader, plan, self.local.scratch)
         _write(handle, slab.codes_RC, offset)
+        written: list[Written] = [(offset, slab.codes_RC)]
         if slab.scale_RbCb is not None:
-            self._scales(handle, plan, slab.scale_RbCb)
-        return slab.losses
+            written.append(self._scales(handle, plan, slab.scale_RbCb))
+        return written, slab.losses
 
-    def _scales(self, handle: int, plan: SlabPlan, scale: np.ndarray) -> None:
+    def _scales(self, handle: int, plan: SlabPlan, scale: np.ndarray) -> Written:
         """The slab's rows of the scale tensor; blocks of padding get zero."""
         target = plan.place.target
         grid = target.stored.scale_shape(target.encoding)
-        stored = scale_rows(target.stored, target.encoding, scale)
-        _write(handle, np.ascontiguousarray(stored), plan.place.scale + first_scale_row(plan) * grid[-1] * stored.itemsize)
+        stored = np.ascontiguousarray(scale_rows(target.stored, target.encoding, scale))
+        offset = plan.place.scale + first_scale_row(plan) * grid[-1] * stored.itemsize
+        _write(handle, stored, offset)
+        return offset, stored
 
 
 def _write(handle: int, data: bytes | np.ndarray, offset: int) -> None:
-    """All of `data` at `offset`, in large writes."""
-    view = memoryview(data).cast("B") if not isinstance(data, np.ndarray) else memoryview(data.reshape(-1).view(np.uint8))
-    while len(view):
-        written = os.pwrite(handle, view[: 64 << 20], offset)
-        view, offset = view[written:], offset + written
+    """All of `data` at `offset`."""
+    write_all(handle, memoryview(data) if isinstance(data, bytes) else memoryview(data.reshape(-1).view(np.uint8)), offset)

@@ -31,6 +31,7 @@ class FileShape(NamedTuple):
     header: bytes
     size: int
     places: tuple[Place, ...]
+    starts: tuple[int, ...]  # first byte of each tensor
 
 
 class SlabPlan(NamedTuple):
@@ -63,7 +64,7 @@ def file_shape(name: str, targets: list[Target]) -> FileShape:
     data = 8 + len(body)
     places = tuple(Place(t, data + offsets[bare(t.stored.name)],
                          data + offsets[bare(t.stored.scale_name)] if t.encoding.quantized else 0) for t in targets)
-    return FileShape(name, struct.pack("<Q", len(body)) + body, data + end, places)
+    return FileShape(name, struct.pack("<Q", len(body)) + body, data + end, places, tuple(data + at for at in offsets.values()))
 
 
 def bare(name: str) -> str:

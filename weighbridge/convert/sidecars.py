@@ -4,45 +4,101 @@ from __future__ import annotations
 
 import fnmatch
 import math
+import os
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import msgspec
 
 from weighbridge import __version__
 from weighbridge.checkpoint.checkpoint import INDEX
 from weighbridge.convert.apply import Loss
-from weighbridge.convert.output import write_json
+from weighbridge.convert.folder import Folder
+from weighbridge.convert.hashing import PART, digest, file_hash
+from weighbridge.convert.inside import open_inside
+from weighbridge.convert.manifest import MANIFEST, SCHEMA
 from weighbridge.convert.shape import FileShape, bare
+from weighbridge.convert.system import write_all
+from weighbridge.errors import Refused, WeighbridgeError
 from weighbridge.layouts import neuron as neuron_layout
 from weighbridge.plan.plan import Plan
 from weighbridge.runtimes import neuron as reader
 
 CARRIED = ("generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.*", "merges.txt",
            "chat_template*", "preprocessor_config.json", "LICENSE*", "NOTICE*", "README.md")
+OWN = (MANIFEST, "neuron_config.json", INDEX)  # never copied: an output has its own, or none
 PUBLISHED_SKIP = ["gate", "e_score_correction_bias", "lm_head"]
 DEFAULT_CONTEXT = 4096  # tokens; what a first run on a device is compiled for
 
 
-def write_sidecars(plan: Plan, root: Path, shapes: list[FileShape]) -> dict[str, list[str]]:
-    """Write them all; returns what was copied, rewritten and dropped, for report and manifest."""
-    write_json(root / "config.json", configuration(plan))
-    rewritten = ["config.json"]
-    if plan.layout != "neuron-shards":
-        write_json(root / INDEX, _index(shapes))
-        rewritten.append(INDEX)
-    if plan.layout.startswith("neuron"):
-        write_json(root / "neuron_config.json", neuron_configuration(plan))
-        rewritten.append("neuron_config.json")
-    checkpoint = plan.source.checkpoint
-    copied, dropped = [], []
-    for file, size in checkpoint.files.items():
-        if file in rewritten or file in checkpoint.headers or file in ("weighbridge.json", "neuron_config.json", INDEX):
-            continue
-        if "/" not in file and any(fnmatch.fnmatch(file, pattern) for pattern in CARRIED):
-            (root / file).write_bytes(checkpoint.store.read(file, 0, size))
-            copied.append(file)
-        else:
-            dropped.append(file)
-    return {"copied": copied, "rewritten": rewritten, "dropped": dropped}
+class Sidecars:
+    """The files beside the weights of one output: which there are, and how each is made."""
+
+    def __init__(self, plan: Plan, shapes: list[FileShape]) -> None:
+        self.source = plan.source.checkpoint
+        self.written: dict[str, Callable[[], dict[str, Any]]] = {"config.json": lambda: configuration(plan)}
+        if plan.layout != "neuron-shards":
+            self.written[INDEX] = lambda: _index(shapes)
+        if plan.layout.startswith("neuron"):
+            self.written["neuron_config.json"] = lambda: neuron_configuration(plan)
+        others = [f for f in self.source.files if f not in self.written and f not in self.source.headers and f not in OWN]
+        self.copied = [f for f in others if "/" not in f and not f.endswith(".safetensors") and any(fnmatch.fnmatch(f, pattern) for pattern in CARRIED)]
+        self.dropped = [f for f in others if f not in self.copied]
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.written, *self.copied]
+
+    @property
+    def read(self) -> list[str]:
+        """Files of the source, beside its weights, that this output is made from."""
+        return [*OWN, "config.json", *self.copied]
+
+    def document(self) -> dict[str, list[str]]:
+        return {"copied": self.copied, "rewritten": list(self.written), "dropped": self.dropped}
+
+    def refuse(self) -> None:
+        """Refuse files that would be copied through a link from somewhere else: nobody published those with this checkpoint."""
+        problems = []
+        for file in self.copied:
+            try:
+                with self._open(file):
+                    pass
+            except WeighbridgeError as error:
+                problems += error.problems
+        if problems:
+            raise Refused(problems)
+
+    def _open(self, file: str) -> BinaryIO:
+        path = self.source.store.path(file)
+        if path is None:  # not from a folder: there are no links
+            return BytesIO(self.source.store.read(file, 0, self.source.files[file]))
+        try:
+            return os.fdopen(open_inside(path.parent, path.name), "rb")
+        except OSError as error:
+            raise WeighbridgeError("io", f"cannot be read: {error.strerror}", str(path), "check rights and disk") from error
+
+    def put(self, folder: Folder, name: str) -> dict[str, Any]:
+        """Write one of them; returns its size and hash. Large ones are copied piece by piece."""
+        source = BytesIO(json_bytes(self.written[name]())) if name in self.written else self._open(name)
+        with source:
+            handle = folder.create(name)
+            try:
+                size, digests = 0, []
+                while piece := source.read(PART):
+                    write_all(handle, memoryview(piece), size)
+                    size += len(piece)
+                    digests.append(digest(piece))
+                folder.publish(name, handle)
+            finally:
+                folder.shut(handle)
+        return {"bytes": size, "hash": file_hash(digests or [digest(b"")])}
+
+
+def json_bytes(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def configuration(plan: Plan) -> dict[str, Any]:
@@ -113,25 +169,22 @@ def neuron_configuration(plan: Plan) -> dict[str, Any]:
                                 context=context, shards=plan.layout == "neuron-shards")
 
 
-def manifest(plan: Plan, shapes: list[FileShape], losses: dict[str, Loss], carried: dict[str, list[str]]) -> dict[str, Any]:
+def manifest(plan: Plan, files: dict[str, dict[str, Any]], losses: dict[str, Loss], source: dict[str, Any], sidecars: Sidecars) -> dict[str, Any]:
     """Who made this from what, and what was lost on the way. No times and no paths: equal work, equal bytes."""
     checkpoint = plan.source.checkpoint
     return {
-        "schema": "weighbridge.manifest/1",
+        "schema": SCHEMA,
         "version": __version__,
         "plan": plan.digest,
-        "source": {
-            "name": Path(checkpoint.label).name, "layout": plan.source.layout, "digest": checkpoint.digest,
-            "files": {f: {"bytes": h.size, "header_sha256": h.sha256} for f, h in checkpoint.headers.items()},
-        },
+        "source": {"name": Path(checkpoint.label).name, "layout": plan.source.layout, "digest": checkpoint.digest, **source},
         "layout": plan.layout,
         "options": plan.options.asdict(),
         "hops": [*checkpoint.hops, _hop(plan)],
         "allowed": sorted({p.code for p in plan.problems if p.code in plan.options.allow} | (set(plan.options.allow) & {"reciprocal"})),
         "converted_scales": plan.scales,
         "lossy": [row | measured(losses.get(row["step"], Loss())) for row in plan.lossy],
-        "files": {s.name: {"bytes": s.size} for s in shapes},
-        **carried,
+        "files": files,
+        **sidecars.document(),
     }
 
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.convert.apply import Scratch
-from weighbridge.convert.run import thread_count
+from weighbridge.convert.threads import thread_count
 from weighbridge.errors import Problem, Refused, WeighbridgeError
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.bind import Source, bind

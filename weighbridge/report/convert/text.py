@@ -37,6 +37,7 @@ def result_text(document: dict[str, Any], markdown: bool = False) -> str:
     lines = [f"Converted {document['converted_scales']:,} FP8 scales ({says(document['from'])} -> {says(document['to'])})",
              f"Wrote {size(document['bytes_written'])} in {count(len(document['files']), 'file')} in {document['seconds']:.2f} s "
              f"({size(int(speed))}/s), peak memory {size(document['peak_memory_bytes'])}", "", _lossy(document["lossy"], table)]
+    lines += [f"made anew: {row['file']} {row['why']}" for row in document.get("made_anew", [])]
     for name in ("copied", "rewritten", "dropped"):
         if document.get(name):
             lines.append(f"{name}: {', '.join(map(says, document[name]))}")
