@@ -72,5 +72,5 @@ def _folder(folder: str, sample: int, format: str, output: Path | None) -> int:
         document = {"schema": "weighbridge.verify-folder/1", **verify_folder(Path(folder), progress)}
     finally:
         progress.close()
-    sink.emit(document, lambda: folder_text.folder_text(document), lambda: folder_text.folder_text(document, markdown=True), format, output)
+    sink.emit(document, folder_text.folder_text, lambda d: folder_text.folder_text(d, markdown=True), format, output)
     return 0 if document["ok"] else OUT_OF_BOUND
