@@ -6,15 +6,24 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_own_process = False
+
+
+def own_process() -> None:
+    """This process is ours alone, from its start to its end: what is built under `paused` need never be walked."""
+    global _own_process
+    _own_process = True
+
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Pause the cyclic collector; what is built meanwhile is moved out of its sight."""
+    """Pause the cyclic collector, and leave it as it was found: in a library it belongs to the caller, whose garbage must not be kept."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if enabled:
-            gc.freeze()
+            if _own_process:
+                gc.freeze()
             gc.enable()

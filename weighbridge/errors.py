@@ -24,6 +24,15 @@ class Problem:
         return f"{place}{self.message}"
 
 
+SHOWN = 200  # characters of one value from a file in a message
+
+
+def brief(value: object, most: int = SHOWN) -> str:
+    """A value from a file for a message or a text: its start and its length where it is long. A text stands as it is, anything else as Python writes it."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
 class WeighbridgeError(Exception):
     """Root of all errors that a user can cause. `exit_code` is what the command line returns."""
 

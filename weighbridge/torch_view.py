@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.convert.fill import filled
+from weighbridge.convert.fill import slab_bytes
 from weighbridge.convert.shape import bare, file_shape, slabs
 from weighbridge.formats.values import Scratch
 from weighbridge.errors import WeighbridgeError
@@ -63,7 +63,7 @@ class TorchView(Mapping[str, Any]):
         start = place.offsets[target.fields.index(field)]
         out = np.zeros(target.field_bytes(field), np.uint8)
         for slab in slabs(shape):
-            for offset, data in filled(self.reader, slab, Scratch())[0]:
+            for offset, data in slab_bytes(self.reader, slab, Scratch())[0]:
                 if start <= offset < start + out.size:
                     out[offset - start : offset - start + data.nbytes] = data.reshape(-1).view(np.uint8)
         return out

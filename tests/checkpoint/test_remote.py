@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import weighbridge as wb
-from weighbridge.checkpoint import cache, remote
+from weighbridge.checkpoint import cache, ranges, remote
 from weighbridge.checkpoint.checkpoint import INDEX
 from weighbridge.checkpoint.source import open_checkpoint, open_store
 from weighbridge.errors import Refused, Usage, WeighbridgeError
@@ -38,6 +38,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         self.server.requests.append((self.path, dict(self.headers)))
         path = unquote(urlsplit(self.path).path)
+        if self.server.fault == "drip":
+            return self.drip()
+        if path == self.server.late and self.server.asked[path] >= self.server.times:
+            self.server.asked[path] += 1
+            return self.send(200, self.server.pages["LATE"].encode(), {"Content-Type": "application/json"})
         if path in self.server.pages:
             return self.send(200, self.server.pages[path].encode(), {"Content-Type": "application/json"})
         if self.server.fault == "slow":
@@ -46,11 +51,23 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(302, b"", {"Location": self.server.target + (path if self.server.target.endswith("0") else "")})
         self.server.asked[path] += 1
         if self.server.fault.isdigit() and self.server.asked[path] <= self.server.times:
-            return self.send(int(self.server.fault), b"", {})
+            return self.send(int(self.server.fault), b"", self.server.said)
         file = self.server.root / path.removeprefix(self.server.prefix).lstrip("/")
         if not path.startswith(self.server.prefix) or not file.is_file():
             return self.send(404, b"", {})
         return self.file(file.read_bytes())
+
+    def drip(self) -> None:
+        """A body of one byte now and then; it ends when the other side does."""
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        try:
+            for _ in range(100):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
+        except OSError:
+            pass
 
     def file(self, data: bytes) -> None:
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
@@ -66,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, status: int, data: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
         length = len(data) + {"long": 7, "short": -7}.get(self.server.fault, 0) if data else 0
-        headers = {"Content-Length": str(length), "ETag": '"1"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", **headers}
+        headers = {"Content-Length": str(length), "ETag": self.server.etag, "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT", **headers}
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -80,6 +97,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, root: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.root, self.prefix, self.fault, self.target, self.times = root, "/m/", "", "", 2
+        self.etag, self.said, self.late = '"1"', {}, ""
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.asked: Counter[str] = Counter()
         self.pages: dict[str, str] = {}
@@ -93,7 +111,7 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No waiting, no cache of the user, no proxy, no token."""
-    monkeypatch.setattr(remote, "PAUSE", 0)
+    monkeypatch.setattr(ranges, "PAUSE", 0)
     monkeypatch.setenv("WEIGHBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -267,6 +285,20 @@ def test_a_file_that_changes(server: Server, folder: Path) -> None:
         store.read(SHARD, cache.FIRST + 1, 5)
 
 
+@pytest.mark.parametrize(("first", "then", "changed"), [('"1"', '"2"', True), ('W/"1"', '"1"', False), ('"1"', "", True), ("", "", False)])
+def test_a_file_whose_version_changes(server: Server, first: str, then: str, changed: bool) -> None:
+    """Equal sizes, other bytes: an ETag (or a date) tells."""
+    server.etag = first
+    store = open_store(server.url)
+    server.etag = then
+    if changed:
+        with pytest.raises(WeighbridgeError, match="the file changed while it was read") as caught:
+            store.read(SHARD, cache.FIRST + 1, 5)
+        assert caught.value.first.code == "source-changed" and caught.value.first.where.endswith(SHARD)
+    else:
+        assert len(store.read(SHARD, cache.FIRST + 1, 5)) == 5
+
+
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
 def test_redirects_that_leave_http(server: Server, target: str) -> None:
     server.fault, server.target = "redirect", target
@@ -288,8 +320,8 @@ def test_a_password_goes_to_its_host_only(server: Server, folder: Path) -> None:
 
 
 def test_a_server_that_is_slow(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "TIMEOUT", 0.05)
-    monkeypatch.setattr(remote, "RETRIES", 1)
+    monkeypatch.setattr(ranges, "TIMEOUT", 0.05)
+    monkeypatch.setattr(ranges, "RETRIES", 1)
     server.fault = "slow"
     assert refusal(server.url).first.code == "timeout"
 
@@ -297,8 +329,8 @@ def test_a_server_that_is_slow(server: Server, monkeypatch: pytest.MonkeyPatch) 
 def test_a_certificate_in_words() -> None:
     error = ssl.SSLCertVerificationError(1, "x")
     error.verify_message = "self-signed certificate"
-    problem = remote._failure(URLError(error), "https://host/m").first
-    assert problem.code == "certificate" and "self-signed" in problem.message and not remote._may_pass(URLError(error))
+    problem = ranges._failure(URLError(error), "https://host/m").first
+    assert problem.code == "certificate" and "self-signed" in problem.message and not ranges._may_pass(URLError(error))
 
 
 def test_a_server_that_is_not_there(server: Server) -> None:
@@ -368,10 +400,53 @@ def test_what_the_hub_does_not_have(hub: Server, monkeypatch: pytest.MonkeyPatch
     for src in ("hf://org/other", "hf://org/name@gone"):
         problem = refusal(src).first
         assert problem.code == "not-found" and "hf_secret" not in problem.message
-    hub.fault, hub.times = "401", 99
-    assert refusal("hf://org/other").first.code == "not-found"
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     assert refusal("hf://org/name").first.code == "offline"
+
+
+@pytest.mark.parametrize(("status", "said", "token", "code", "words", "hint"), [
+    (401, {}, True, "no-access", "refuses your token", "HF_TOKEN"), (401, {}, False, "no-access", "wants a token", "set HF_TOKEN"),
+    (403, {"X-Error-Code": "GatedRepo"}, True, "no-access", "owner of the repository", "ask for access at http://HOST/org/other"),
+    (403, {}, True, "no-access", "refuses access (status 403)", "http://HOST/org/other"),
+    (404, {"X-Error-Code": "RepoNotFound"}, True, "not-found", "no repository of this name", "look at the name"),
+    (429, {"Retry-After": "900"}, True, "http", "says 429 and asks to wait 900 seconds", "try again then"),
+    (503, {}, True, "http", "says 503, 4 times", "try again later"),
+])
+def test_what_the_hub_refuses(hub: Server, monkeypatch: pytest.MonkeyPatch, status: int, said: dict, token: bool, code: str, words: str, hint: str) -> None:
+    if not token:
+        monkeypatch.delenv("HF_TOKEN")
+    hub.fault, hub.times, hub.said = str(status), 99, said
+    error = refusal("hf://org/other")
+    assert error.first.code == code and words in error.first.message and hint.replace("HOST", hub.host) in error.first.hint
+    assert "hf_secret" not in str(error) + error.first.hint
+    assert hub.asked["/api/models/org/other"] == (4 if status == 503 else 1)
+
+
+@pytest.mark.parametrize("status", ["429", "503"])
+def test_what_passes_at_the_hub(hub: Server, folder: Path, monkeypatch: pytest.MonkeyPatch, status: str) -> None:
+    """Both the hub's API and its files are asked again, not before `Retry-After` allows it."""
+    page, hub.late = hub.pages.pop("/api/models/org/name"), "/api/models/org/name"
+    hub.pages["LATE"] = page
+    hub.fault, hub.times, hub.said = status, 1, {"Retry-After": "1"}
+    waits: list[float] = []
+    for module in (remote, ranges):
+        monkeypatch.setattr(module.time, "sleep", waits.append)
+    same("hf://org/name", folder)
+    assert hub.asked["/api/models/org/name"] == 2 and waits and set(waits) == {1.0}
+
+
+def test_a_gated_file_names_the_page(hub: Server) -> None:
+    """A gated repository may list its files, and refuse them."""
+    hub.fault, hub.times, hub.said = "403", 99, {"X-Error-Code": "GatedRepo"}
+    problem = refusal("hf://org/name").first
+    assert problem.code == "no-access" and problem.hint == f"ask for access at http://{hub.host}/org/name"
+
+
+def test_a_hub_that_sends_without_end(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.fault = "drip"
+    monkeypatch.setattr(ranges, "PATIENCE", 0.3)
+    began = time.monotonic()
+    assert refusal("hf://org/name").first.code == "timeout" and time.monotonic() - began < 3
 
 
 @pytest.fixture
@@ -380,7 +455,7 @@ def bucket(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Ser
     for name, value in {"AWS_ENDPOINT_URL": f"http://{server.host}", "AWS_ALLOW_HTTP": "true", "AWS_SKIP_SIGNATURE": "true",
                         "AWS_REGION": "us-east-1"}.items():
         monkeypatch.setenv(name, value)
-    rows = "".join(f"<Contents><Key>some/m/{f.name}</Key><Size>{f.stat().st_size}</Size><ETag>x</ETag>"
+    rows = "".join(f"<Contents><Key>some/m/{f.name}</Key><Size>{f.stat().st_size}</Size><ETag>1</ETag>"
                    "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>" for f in folder.iterdir())
     server.pages["/bucket"] = f"<ListBucketResult><IsTruncated>false</IsTruncated>{rows}</ListBucketResult>"
     server.prefix = "/bucket/some/m/"

@@ -13,6 +13,7 @@ import pytest
 from tests.engine import faults
 from weighbridge.report.compare import svg as compare_svg
 from weighbridge.report.compare import text as compare_text
+from weighbridge.report import visible
 
 KEYS = {"schema", "version", "a", "b", "kl", "kl_stderr", "top1_agreement", "nats_difference", "first_different_token", "layers", "first_bad_layer",
         "tolerance", "says", "prompts", "positions", "missing", "ok"}
@@ -127,7 +128,8 @@ def test_a_long_model_shows_the_bad_layer_and_some_others():
 
 
 def test_names_of_files_do_not_steer_the_terminal_or_the_picture():
-    for body in (compare_text.text(long_document(3, 1)), compare_text.markdown(long_document(3, 1)), compare_svg.svg(long_document(3, 1))):
+    made = visible.shown(long_document(3, 1))
+    for body in (compare_text.text(made), compare_text.markdown(made), compare_svg.svg(long_document(3, 1))):
         assert "\x1b" not in body
     assert ElementTree.fromstring(compare_svg.svg(long_document(3, None))) is not None
 

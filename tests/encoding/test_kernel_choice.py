@@ -58,6 +58,7 @@ def test_a_change_in_any_file_of_the_kernels_makes_a_new_cache_entry(tmp_path):
     copy = tmp_path / "weighbridge" / "encoding"
     shutil.copytree(ROOT / "weighbridge" / "encoding", copy, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "weighbridge" / "__init__.py").touch()
+    shutil.copy(ROOT / "weighbridge" / "cachefolder.py", tmp_path / "weighbridge")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from weighbridge.encoding import kernels\n"
         "print(kernels.same_bytes.__qualname__)"

@@ -184,7 +184,7 @@ def test_a_file_that_shrinks_is_told(tmp_path, small):
     os.truncate(folder / "model.safetensors", 5000)
     with pytest.raises(WeighbridgeError) as caught:
         all_logits(model, np.arange(30))
-    assert "ends" in str(caught.value) and "model.safetensors" in str(caught.value)
+    assert "now it has 5,000" in str(caught.value) and "model.safetensors" in str(caught.value)
 
 
 def test_experts_that_are_chosen_often_stay(tmp_path, small):

@@ -14,7 +14,7 @@ from weighbridge.report import failure, sink
 DOCUMENT = {"schema": "weighbridge.test/1", "value": 3}
 
 
-def never() -> str:
+def never(_: object) -> str:
     raise AssertionError("a form that nobody asked for was made")
 
 
@@ -25,9 +25,9 @@ def test_json_has_schema_and_version(capfdbinary: pytest.CaptureFixture[bytes]) 
 
 
 def test_text_and_markdown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    sink.emit(DOCUMENT, lambda: "é", never)
+    sink.emit(DOCUMENT, lambda _: "é", never)
     assert capsys.readouterr().out == "é\n"
-    sink.emit(DOCUMENT, never, lambda: "# m", "markdown", tmp_path / "m.md")
+    sink.emit(DOCUMENT, never, lambda _: "# m", "markdown", tmp_path / "m.md")
     assert (tmp_path / "m.md").read_text() == "# m\n" and capsys.readouterr().out == ""
     with pytest.raises(Usage):
         sink.emit(DOCUMENT, never, None, "markdown")
@@ -36,7 +36,7 @@ def test_text_and_markdown(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "f"):
         with pytest.raises(WeighbridgeError) as caught:
-            sink.emit(DOCUMENT, lambda: "t", output=path)
+            sink.emit(DOCUMENT, lambda _: "t", output=path)
         assert str(path) in caught.value.first.where
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from weighbridge.report.table import clean, markdown_table, text_table
+from weighbridge.report.table import markdown_table, text_table
+from weighbridge.report.visible import visible
 
 
 def test_text_table_aligns_and_separates() -> None:
@@ -27,5 +28,5 @@ def test_no_rows() -> None:
 
 
 def test_control_characters_are_shown() -> None:
-    assert clean("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
+    assert visible("a\x1b[31mb\n") == "a\\x1b[31mb\\n"
     assert "\x1b" not in text_table(("n",), [("\x1b[2J",)])

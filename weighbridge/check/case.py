@@ -16,6 +16,7 @@ from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.claim import Claims, read_claims
 from weighbridge.inspection.survey import Survey
 from weighbridge.models import Inventory, inventory
+from weighbridge.runtimes import Patience
 
 if TYPE_CHECKING:
     from weighbridge.check.expected import Expected
@@ -30,6 +31,7 @@ class Case:
     def __init__(self, checkpoint: Checkpoint, targets: tuple[Target, ...] = (), settings: Settings | None = None, scale_bytes: str = "all") -> None:
         self.checkpoint, self.targets, self.settings = checkpoint, targets, settings or Settings()
         self.scale_bytes = scale_bytes
+        self.patience = Patience()  # for the matching of all lists
         self._views: dict[Target, View] = {}
 
     @property

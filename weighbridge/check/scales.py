@@ -1,12 +1,11 @@
 """What the bytes of the scales say: least, largest and odd values of every scale tensor.
 
-The files are hostile: sizes come from checked headers, a tensor may be empty, and what a file no longer holds is left out. Scales are
-read with `pread` into one buffer of bounded size, neighbours together; they are not mapped, as mapped pages count as used memory.
+The files are hostile: sizes come from checked headers, and a tensor may be empty. Scales are read by position into one buffer of bounded size,
+neighbours together; they are not mapped, as mapped pages count as used memory, and a fault reads megabytes around it.
 """
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.checkpoint.store import Store
-from weighbridge.errors import WeighbridgeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -210,8 +208,7 @@ def _read_chunk(store: Store, scales: Scales, first: int, last: int) -> None:
         _read_large(store, scales, first)
         return
     buffer = np.empty(int(bounds[-1]), np.uint8)
-    if not _fill(store, group, bounds.tolist(), buffer):
-        return
+    _fill(store, group, bounds.tolist(), buffer)
     dtype = group[0].dtype
     values = _decode(buffer, dtype)
     _summarize(scales, first, values, bounds // buffer_item(dtype))
@@ -227,8 +224,7 @@ def _read_large(store: Store, scales: Scales, place: int) -> None:
         size = min(CHUNK, source.size - start)
         piece = source._replace(start=source.start + start, size=size)
         buffer = np.empty(size, np.uint8)
-        if not _fill(store, [piece], [0, size], buffer):
-            return
+        _fill(store, [piece], [0, size], buffer)
         values = _decode(buffer, source.dtype)
         _summarize(part, 0, values, np.array([0, len(values)]))
         old = scales.count[place] > 0
@@ -240,38 +236,10 @@ def _read_large(store: Store, scales: Scales, place: int) -> None:
             getattr(part, name)[0] = 0
 
 
-def _fill(store: Store, group: list[Source], bounds: list[int], buffer: np.ndarray) -> bool:
-    """Read a run of tensors into `buffer`, neighbours in one go. False where the file has become shorter than its header says."""
-    file = group[0].file
-    path = store.path(file)
+def _fill(store: Store, group: list[Source], bounds: list[int], buffer: np.ndarray) -> None:
+    """Read a run of tensors into `buffer`, neighbours in one go."""
     view = memoryview(buffer)
-    try:
-        handle = os.open(path, os.O_RDONLY) if path is not None else -1
-    except OSError as error:
-        raise WeighbridgeError("io", f"cannot be read: {error.strerror}", str(path)) from error
-    try:
-        for start, low, high in _runs(group, bounds):
-            if handle < 0:
-                raw = store.read(file, start, high - low)
-                view[low : low + len(raw)] = raw
-                if len(raw) != high - low:
-                    return False
-            elif not _pread(handle, view[low:high], start):
-                return False
-    finally:
-        if handle >= 0:
-            os.close(handle)
-    return True
-
-
-def _pread(handle: int, view: memoryview, start: int) -> bool:
-    done = 0
-    while done < len(view):
-        got = os.preadv(handle, [view[done:]], start + done)
-        if got <= 0:
-            return False
-        done += got
-    return True
+    store.fill(group[0].file, [(start, view[low:high]) for start, low, high in _runs(group, bounds)])
 
 
 def _runs(group: list[Source], bounds: list[int]) -> Iterator[tuple[int, int, int]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from weighbridge.check.case import Case
@@ -11,7 +12,7 @@ from weighbridge.check.skip_units import Unit
 from weighbridge.check.stated import Stated
 from weighbridge.errors import WeighbridgeError
 from weighbridge.inspection.roles import TOWERS
-from weighbridge.runtimes import FUSED, neuron, skip, transformers, vllm
+from weighbridge.runtimes import FUSED, STRIDE, Patience, neuron, skip, transformers, vllm
 from weighbridge.runtimes.list_rules import PLAIN_ROUTERS, VLLM_ROUTERS
 
 PROJECTIONS = ("attention.", "mlp.", "shared_experts.", "experts.")
@@ -120,6 +121,7 @@ def naming(case: Case, target: Target, claim: Stated, reader: str) -> Naming:
 def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:
     """All stored units as the reader builds them, in the order of the files."""
     targets = _targets(names)
+    targeted = _targeted(names, case.patience)
     found: dict[str, Built] = {}
     for unit in stored:
         path = names.path(unit)
@@ -131,7 +133,7 @@ def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:
             known.join(unit, asked, candidate)
             continue
         if candidate and targets is not None and not any(a in targets for a in asked):
-            candidate = _targeted(names, asked)
+            candidate = targeted(asked)
         found[path] = Built(path, asked, [unit], _fused(names, unit, path), candidate, draft)
     return list(found.values())
 
@@ -242,12 +244,28 @@ def _targets(names: Naming) -> set[str] | None:
     return set()
 
 
-def _targeted(names: Naming, asked: tuple[str, ...]) -> bool | None:
+def _targeted(names: Naming, patience: Patience) -> Callable[[tuple[str, ...]], bool | None]:
+    """Whether a target of any scheme names one of the paths; None where a target cannot be read, or no time is left to try them all."""
+    targets = list(dict.fromkeys(target for s in names.claim.schemes for target in s.targets))
+    plain = {target for target in targets if not target.startswith("re:")}
+    patterns = [target for target in targets if target.startswith("re:")]
     matches = skip.RULES["compressed-tensors"].matches
-    try:
-        return any(matches(target, path) for s in names.claim.schemes for target in s.targets for path in asked)
-    except WeighbridgeError:
-        return None
+
+    def targeted(asked: tuple[str, ...]) -> bool | None:
+        if not plain.isdisjoint(asked):
+            return True
+        try:
+            with patience.spent() as end:
+                for number, target in enumerate(patterns):
+                    if number % STRIDE == 0 and time.thread_time() > end:
+                        return None
+                    if any(matches(target, path) for path in asked):
+                        return True
+        except WeighbridgeError:
+            return None
+        return False
+
+    return targeted
 
 
 def default_entries(case: Case, names: Naming, *, given: bool) -> tuple[str, ...]:

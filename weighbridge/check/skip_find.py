@@ -14,7 +14,7 @@ from weighbridge.check.skip_build import Built
 from weighbridge.runtimes.skiplist import Unwritable, skip_list
 from weighbridge.check.views import View, spelled
 from weighbridge.errors import WeighbridgeError
-from weighbridge.runtimes import skip
+from weighbridge.runtimes import Patience, skip
 
 READERS = ("transformers", "vllm", "sglang", "neuron", "tensorrt-llm")
 READ_IN = {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "SGLang main", "neuron": "NxD 2.29",
@@ -43,10 +43,10 @@ def _right_list(case: Case, view: View) -> Fix:
     # Entries under another key may stay too: they are the publisher's, only not read.
     given = [] if view.target.runtime == "neuron" else [*view.entries, *(entry for entries in view.unread.values() for entry in entries)]
     try:
-        good, covered = _good_entries(view, given, split)
+        good, covered = _good_entries(view, given, split, case.patience)
         covered |= _by_default(view)
         open_split = {path: skipped for path, skipped in split.items() if not skipped or path not in covered}
-        value = good + skip_list(view.reader, open_split, lambda entry: spelled(entry, names, view.reader))
+        value = good + skip_list(view.reader, open_split, lambda entry: spelled(entry, names, view.reader), case.patience)
     except Unwritable as error:
         return Fix(f"no list can be right: {error}; make the two agree in the files")
     except WeighbridgeError as error:
@@ -60,16 +60,16 @@ def _right_list(case: Case, view: View) -> Fix:
     return Fix(f"write {view.where} as this list; {view.target.runtime} matches {skip.RULES[view.reader].way}", value, edits)
 
 
-def _good_entries(view: View, entries: list[str], split: dict[str, bool]) -> tuple[list[str], set[str]]:
+def _good_entries(view: View, entries: list[str], split: dict[str, bool], patience: Patience) -> tuple[list[str], set[str]]:
     """Entries that may stay, since other readers of the same file need them, and what they name: no quantized module, and nothing that fails."""
     assert view.naming is not None
     texts = {entry: spelled(entry, view.naming, view.reader) for entry in dict.fromkeys(entries)
              if entry.strip() and not nested_twice(entry)}
-    found = skip.resolve(dict.fromkeys(text for each in texts.values() for text in each), split, view.reader)
+    found = skip.resolve(dict.fromkeys(text for each in texts.values() for text in each), split, view.reader, patience)
     good, covered = [], set()
     for entry, each in texts.items():
         hit = {path for text in each for path in found.matched.get(text, ())}
-        if all(split[path] for path in hit) and not any(text in found.failing for text in each):
+        if all(split[path] for path in hit) and not any(text in found.failing or text in found.refused for text in each):
             good.append(entry)
             covered |= hit
     return good, covered

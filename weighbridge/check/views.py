@@ -87,7 +87,7 @@ def view(case: Case, target: Target) -> View:
     asked = dict.fromkeys(path for b in found.built for path in b.asked)
     texts = dict.fromkeys(text for entry in entries for text in found.spelled[entry])
     try:
-        found.resolution = skip.resolve([*texts, *found.defaults], asked, found.reader)
+        found.resolution = skip.resolve([*texts, *found.defaults], asked, found.reader, case.patience)
     except Usage as error:
         found.problem, found.reader = error.problems[0].message if hasattr(error, "problems") else str(error), ""
         return found
@@ -140,3 +140,5 @@ def _mark(found: View) -> None:
     hit = set(found.resolution.skipped)
     for built in found.built:
         built.skipped = any(path in hit for path in built.asked)
+        if found.resolution.refused and built.candidate and not built.skipped:
+            built.candidate = None  # an entry that was not tried may name it

@@ -10,8 +10,11 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
+from weighbridge.cachefolder import cache_root
+from weighbridge.checkpoint.identity import Identity
+from weighbridge.checkpoint.store import Span, fill_by_ranges
 from weighbridge.errors import WeighbridgeError
 
 FIRST = 128 << 10  # bytes; the longest header of a full-size M2 in 125 shards has 103 kB
@@ -22,10 +25,11 @@ THREADS = 16  # a request waits most of its time
 
 
 class Answer(NamedTuple):
-    """Bytes of one file, and the size of all of it."""
+    """Bytes of one file, the size of all of it, and what names its version (an ETag, or the date of its last change); empty where nobody says."""
 
     data: bytes
     size: int
+    version: str = ""
 
 
 Fetch = Callable[[str, int, int], Answer]
@@ -41,8 +45,9 @@ class Remote:
     wants them one after the other.
     """
 
-    def __init__(self, label: str, sizes: dict[str, int], fetch: Fetch, disk: Disk | None = None) -> None:
+    def __init__(self, label: str, sizes: dict[str, int], fetch: Fetch, disk: Disk | None = None, versions: dict[str, str] | None = None) -> None:
         self.label, self.sizes, self.fetch, self.disk = label, sizes, fetch, disk
+        self.versions = versions if versions is not None else {}  # of each file the one that came first
         self.first: dict[str, bytes] = {}  # first bytes that came with the size
         self.kept: dict[str, bytes] = {}
         self.held = 0
@@ -57,10 +62,16 @@ class Remote:
         """None: conversion maps files, and these are not here."""
         return None
 
+    def fill(self, file: str, spans: Iterable[Span]) -> None:
+        fill_by_ranges(self, file, spans)
+
+    def expect(self, file: str, now: Identity) -> None:
+        """Nothing: no file is here whose state could be asked for."""
+
     def read(self, file: str, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`, or fewer at the end.
 
-        Raises `WeighbridgeError`: `not-found`, `read-too-large`, `file-changed`, and what `fetch` raises.
+        Raises `WeighbridgeError`: `not-found`, `read-too-large`, `source-changed`, and what `fetch` raises.
         """
         size = self.sizes.get(file)
         if size is None:
@@ -79,11 +90,17 @@ class Remote:
         return have if len(have) == length else have + self._range(file, offset + len(have), length - len(have))
 
     def _range(self, file: str, offset: int, length: int) -> bytes:
-        data, size = self.fetch(file, offset, length)
+        """A range of the same version of the file that all other ranges are of."""
+        data, size, version = self.fetch(file, offset, length)
+        first = self.versions.setdefault(file, version)
         if size != self.sizes[file] or len(data) != length:
-            raise WeighbridgeError("file-changed", f"had {self.sizes[file]:,} bytes, now {size:,}", f"{self.label}/{file}",
-                                   "run the command again")
+            self._changed(file, f"had {self.sizes[file]:,} bytes, now {size:,}")
+        if _bare(first) != _bare(version):
+            self._changed(file, f"was version {first[:80]}, is now {version[:80] or 'without one'}")
         return data
+
+    def _changed(self, file: str, message: str) -> NoReturn:
+        raise WeighbridgeError("source-changed", f"the file changed while it was read: {message}", f"{self.label}/{file}", "run the command again")
 
     def _warm(self) -> None:
         with self.lock:
@@ -116,6 +133,11 @@ class Remote:
         return head[:wanted] if wanted <= len(head) else head + self._range(file, len(head), wanted - len(head))
 
 
+def _bare(version: str) -> str:
+    """An ETag without what differs between a listing and an answer, and between servers of one site."""
+    return version.removeprefix("W/").strip('"')
+
+
 def _header_end(head: bytes) -> int:
     """Where the header of a shard ends, at least 64 (what its reader asks for first)."""
     return max(64, 8 + struct.unpack("<Q", head[:8])[0]) if len(head) >= 8 else len(head)
@@ -141,9 +163,12 @@ class Disk:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.root = Path(os.environ.get("WEIGHBRIDGE_CACHE") or "~/.cache/weighbridge").expanduser() / "heads"
+        root = cache_root()
+        self.root = root / "heads" if root is not None else None
 
     def _path(self, file: str, size: int) -> Path:
+        if self.root is None:
+            raise FileNotFoundError("no home")
         return self.root / hashlib.sha256(f"{self.source}\0{file}\0{size}".encode(errors="replace")).hexdigest()
 
     def get(self, file: str, size: int) -> bytes | None:
@@ -157,12 +182,13 @@ class Disk:
     def put(self, file: str, size: int, head: bytes) -> None:
         """Keep the head of `file`; another process never sees a part of it."""
         try:
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=self.root)
+            path = self._path(file, size)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle, name = tempfile.mkstemp(dir=path.parent)
             try:
                 with open(handle, "wb") as out:
                     out.write(hashlib.sha256(head).digest() + head)
-                os.replace(name, self._path(file, size))
+                os.replace(name, path)
             except OSError:
                 os.unlink(name)
         except OSError:

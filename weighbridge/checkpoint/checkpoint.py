@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from weighbridge.checkpoint.header import Header, Tensor, read_header
 from weighbridge.checkpoint.store import Store, unsafe_name
 from weighbridge.collector import paused
-from weighbridge.errors import Problem, Refused
+from weighbridge.errors import Problem, Refused, brief
 
 INDEX = "model.safetensors.index.json"
 JSON_LIMIT = 64_000_000  # bytes; the largest real index (M2) has 9.8 MB
@@ -48,7 +49,8 @@ class Checkpoint:
 
     @property
     def model_type(self) -> str:
-        return str(self.config.get("model_type", ""))
+        """As config.json says it, cut where it is longer than any name of a family."""
+        return brief(self.config.get("model_type", ""))
 
     @property
     def digest(self) -> str:
@@ -113,7 +115,7 @@ class Checkpoint:
         rank = RANK_FILE.match(file)
         named = {f"tp{rank[1]}/{name}": t for name, t in header.tensors.items()} if rank else header.tensors
         for name in self.tensors.keys() & named.keys():
-            self.problems.append(Problem("duplicate-name", f"lies in {self.tensors[name].file} and in {file}", name,
+            self.problems.append(Problem("duplicate-name", f"lies in {self.tensors[name].file} and in {file}", brief(name),
                                          "remove the file that is not of this checkpoint"))
         self.tensors.update(named)
 
@@ -136,16 +138,16 @@ class Checkpoint:
                 return [], [Problem("no-weights", "no .safetensors file here", self.label,
                                     "give the folder that holds the weights")]
             return present, []
-        named = sorted(set(index.values()))
+        counts = Counter(index.values())
+        named = sorted(counts)
         fatal = []
         for file in named:
             bad = unsafe_name(file)
             if bad:
-                fatal.append(Problem("index-path", f"the index names {file[:200]!r}, which {bad}", INDEX,
+                fatal.append(Problem("index-path", f"the index names {brief(repr(file))}, which {bad}", INDEX,
                                      "do not use this checkpoint: no publisher writes such a name"))
             elif file not in self.files:
-                count = sum(1 for f in index.values() if f == file)
-                fatal.append(Problem("shard-missing", f"the index puts {count:,} tensors there, the file is not here", file,
+                fatal.append(Problem("shard-missing", f"the index puts {counts[file]:,} tensors there, the file is not here", brief(file),
                                      "download the missing file"))
         for file in sorted(set(present) - set(named)):
             self.problems.append(Problem("surplus-file", "lies beside the checkpoint, the index does not name it", file,
@@ -161,10 +163,10 @@ class Checkpoint:
         for name, file in index.items():
             tensor = self.tensors.get(name)
             if tensor is None:
-                self.problems.append(Problem("index-names-absent", f"the index names it in {file}, no shard holds it", name,
+                self.problems.append(Problem("index-names-absent", f"the index names it in {brief(file)}, no shard holds it", brief(name),
                                              "download that file again, or write a new index"))
             elif tensor.file != file:
-                self.problems.append(Problem("index-wrong-file", f"the index says {file}, it lies in {tensor.file}", name))
+                self.problems.append(Problem("index-wrong-file", f"the index says {brief(file)}, it lies in {tensor.file}", brief(name)))
         for name in self.tensors.keys() - index.keys():
-            self.problems.append(Problem("index-lacks", f"lies in {self.tensors[name].file}, the index does not name it", name,
+            self.problems.append(Problem("index-lacks", f"lies in {self.tensors[name].file}, the index does not name it", brief(name),
                                          "write a new index"))

@@ -10,13 +10,21 @@ BITS: dict[str, int] = {
 }
 
 FP8 = frozenset({"F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"})
+LARGEST = (1 << 64) - 1  # the reference counts sizes, elements and bits in 64 bits
+MOST_AXES = 64  # numpy and torch make no array with more
 
 
 def nbytes(dtype: str, shape: tuple[int, ...]) -> int | None:
-    """Bytes of a tensor, or None where the shape has a negative size or fills no whole byte."""
-    bits = BITS[dtype]
+    """Bytes of a tensor; None where the shape has a negative size, fills no whole byte, or its elements or bits do not fit into 64 bits.
+
+    The product is taken from the first axis on, as the reference does: [2^40, 2^40, 0] does not fit, [0, 2^40, 2^40] has no bytes.
+    """
+    count = 1
     for size in shape:
         if size < 0:
             return None
-        bits *= size
-    return bits // 8 if bits % 8 == 0 else None
+        count *= size
+        if count > LARGEST or size > LARGEST:
+            return None
+    bits = count * BITS[dtype]
+    return bits // 8 if bits % 8 == 0 and bits <= LARGEST else None

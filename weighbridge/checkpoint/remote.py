@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import base64
 import os
+import queue
 import re
-import socket
-import ssl
+import threading
 import time
-from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
-from typing import IO, Any, NoReturn
-from urllib import request as urlreq
-from urllib.error import HTTPError, URLError
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import msgspec
 
-from weighbridge import __version__
+from weighbridge.checkpoint import ranges
 from weighbridge.checkpoint.cache import FIRST, Answer, Disk, Remote, parallel
 from weighbridge.checkpoint.checkpoint import INDEX, JSON_LIMIT
+from weighbridge.checkpoint.ranges import AGAIN, Absent, Ranges, busy, gated, pause, shown, unusable
 from weighbridge.checkpoint.store import Store, unsafe_name
 from weighbridge.errors import Usage, WeighbridgeError
 
-TIMEOUT = 15  # seconds without a byte
-RETRIES = 3
-PAUSE = 0.25  # seconds before the first retry; twice as long before each other one
-AGAIN = frozenset((408, 429, *range(500, 600)))  # statuses that may pass
 SHARD_LIMIT = 2_000  # files named by one index; the largest published models have a few hundred
 
 # A web folder has no listing: these are looked for, beside the index and the shards that it names.
@@ -33,7 +28,6 @@ SIDE_FILES = ("config.json", "generation_config.json", "neuron_config.json", "we
               "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "chat_template.jinja")
 SINGLE = "model.safetensors"
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})")
 _HUB_URI = re.compile(r"hf://(?:models/)?((?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*)(?:@([\w./%-]+))?/?", re.ASCII)
 _HUB_PAGE = re.compile(r"/([A-Za-z0-9][\w.-]*/[\w.-]+)(?:/(?:tree|blob|resolve)/([^/]+)(?:/[^/]*\.[^/]*)?)?/?", re.ASCII)
 _HUB_PLACES = ("datasets/", "spaces/", "api/", "docs/", "models/", "buckets/")
@@ -56,156 +50,6 @@ def open_remote(uri: str) -> Store:
     if scheme == "s3":
         return _s3(uri)
     raise Usage(f"{scheme}:// is not a kind of source", _public(uri), "give a folder, org/name, hf://…, https://… or s3://…")
-
-
-class Absent(WeighbridgeError):
-    """The server does not give this file (403, 404 or 410: a bucket without listing says 403 for what is not there)."""
-
-
-class Ranges:
-    """Reads ranges of bytes from http and https. `authorization` goes to the host of the URL and to no other."""
-
-    def __init__(self, authorization: str | None = None) -> None:
-        self.authorization = authorization
-        self.opener = urlreq.OpenerDirector()  # `build_opener` would bring file://, ftp:// and data: along
-        for handler in (urlreq.ProxyHandler(), urlreq.HTTPHandler(), urlreq.HTTPSHandler(), urlreq.UnknownHandler(),
-                        urlreq.HTTPDefaultErrorHandler(), urlreq.HTTPErrorProcessor(), _Redirects()):
-            self.opener.add_handler(handler)
-
-    def get(self, url: str, where: str, offset: int, length: int) -> Answer:
-        """`length` bytes from `offset`, or fewer at the end. `where` is what messages call the URL.
-
-        Raises `Absent`, or `WeighbridgeError` after the retries.
-        """
-        for attempt in range(RETRIES + 1):
-            try:
-                with self.opener.open(self._request(url, offset, length), timeout=TIMEOUT) as response:
-                    return _answer(response, where, offset, length)
-            except HTTPError as error:
-                with error:
-                    if error.code == 416:
-                        return _past_end(error, where, offset)
-                    if attempt == RETRIES or error.code not in AGAIN:
-                        raise _status(error, where) from None
-            except (OSError, HTTPException, ValueError) as error:
-                if attempt == RETRIES or not _may_pass(error):
-                    raise _failure(error, where) from error
-            time.sleep(PAUSE * 2**attempt)
-        raise AssertionError("the last attempt returns or raises")
-
-    def _request(self, url: str, offset: int, length: int) -> urlreq.Request:
-        request = urlreq.Request(url, headers={"Range": f"bytes={offset}-{offset + length - 1}", "Accept-Encoding": "identity",
-                                        "User-Agent": f"weighbridge/{__version__}"})
-        if self.authorization:
-            request.add_unredirected_header("Authorization", self.authorization)
-        return request
-
-
-class _Redirects(urlreq.HTTPRedirectHandler):
-    """Follows to http and https only, never from https to http; another host does not get the authorization."""
-
-    def http_error_302(self, req: urlreq.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage) -> Any:
-        new = urlsplit(urljoin(req.full_url, headers.get("Location") or ""))
-        old = urlsplit(req.full_url)
-        if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme == "http"):
-            fp.close()
-            raise WeighbridgeError("redirect", f"the server sends on from {old.scheme}:// to {new.scheme}://, which is not followed",
-                                   _shown(old), "give the address where the files are")
-        return super().http_error_302(req, fp, code, msg, headers)
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
-
-    def redirect_request(self, req: urlreq.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str) -> urlreq.Request | None:
-        request = super().redirect_request(req, fp, code, msg, headers, newurl)
-        authorization = req.unredirected_hdrs.get("Authorization")
-        if request and authorization and urlsplit(newurl)[:2] == urlsplit(req.full_url)[:2]:
-            request.add_unredirected_header("Authorization", authorization)
-        return request
-
-
-def _answer(response: HTTPResponse, where: str, offset: int, length: int) -> Answer:
-    """The checked body of a 2xx. Raises `IncompleteRead` where it broke off, `WeighbridgeError` for what no retry mends."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        _bad(where, f"it is compressed ({response.headers['Content-Encoding']!r}), which was not asked for")
-    if response.status == 206:
-        said = response.headers.get("Content-Range", "")
-        match = _CONTENT_RANGE.fullmatch(said)
-        first, last, size = map(int, match.groups()) if match else (-1, -1, -1)
-        if not first == offset <= last or last + 1 != min(offset + length, size):
-            _bad(where, f"bytes {offset:,} to {offset + length - 1:,} were asked for, Content-Range says {said[:80]!r}")
-        part = last + 1 - first
-        if response.length not in (None, part):
-            _bad(where, f"Content-Range gives {part:,} bytes, Content-Length says {response.length:,}")
-        data = response.read(part)
-        if len(data) < part:
-            raise IncompleteRead(data, part - len(data))
-        return Answer(data, size)
-    if response.status != 200:
-        _bad(where, f"status {response.status} is not 206 (a part) or 200 (the whole)")
-    whole = response.length  # what Content-Length says; None without it
-    data = b"" if offset or (whole or 0) > length else response.read(length + 1)
-    if offset or max(whole or 0, len(data)) > length:
-        _no_ranges(where, offset, length, whole)
-    if whole is not None and len(data) < whole:
-        raise IncompleteRead(data, whole - len(data))
-    return Answer(data, len(data))
-
-
-def _past_end(error: HTTPError, where: str, offset: int) -> Answer:
-    """416: the range begins behind the end, as any range of an empty file does."""
-    said = error.headers.get("Content-Range", "")
-    if not re.fullmatch(r"bytes \*/\d{1,19}", said) or int(said[8:]) > offset:
-        _bad(where, f"byte {offset:,} was asked for, it says 416 (no such range) and Content-Range {said[:80]!r}")
-    return Answer(b"", int(said[8:]))
-
-
-def _bad(where: str, message: str) -> NoReturn:
-    raise WeighbridgeError("bad-answer", f"the server's answer cannot be used: {message}", where, "give another server")
-
-
-def _no_ranges(where: str, offset: int, length: int, whole: int | None) -> NoReturn:
-    sent = f"all {whole:,} bytes" if whole is not None else "the whole file"
-    raise WeighbridgeError("no-ranges", f"the server does not know ranges: {length:,} bytes from {offset:,} were asked for, it sends {sent}",
-                           where, "download the checkpoint, or give a server that supports Range requests")
-
-
-def _status(error: HTTPError, where: str) -> WeighbridgeError:
-    code = error.code
-    if code in (404, 410):
-        return Absent("not-found", f"the server has no such file (status {code})", where, "look at the address")
-    if code == 403:
-        return Absent("no-access", "the server refuses access, or has no such file (status 403)", where, "look at address and rights")
-    if code in (401, 407):
-        return WeighbridgeError("no-access", f"the server wants a name and a password, or a token (status {code})", where,
-                                "give https://name:password@…, or HF_TOKEN for the hub")
-    if 300 <= code < 400:
-        return WeighbridgeError("redirect", f"the server sends on without end (status {code})", where, "look at the address")
-    again = f", {RETRIES + 1} times" if code in AGAIN else ""
-    return WeighbridgeError("http", f"the server says {code}{again}", where, "try again later" if again else "look at the address")
-
-
-def _may_pass(error: Exception) -> bool:
-    """Whether a retry can help."""
-    reason = error.reason if isinstance(error, URLError) else error
-    return not isinstance(reason, ssl.SSLCertVerificationError | socket.gaierror | ValueError | str)
-
-
-def _failure(error: Exception, where: str) -> WeighbridgeError:
-    """The words for a connection that did not come about, or broke."""
-    reason = error.reason if isinstance(error, URLError) else error
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return WeighbridgeError("certificate", f"the server's certificate is not trusted: {reason.verify_message}", where,
-                                "look at the address; SSL_CERT_FILE names the certificates of your own authority")
-    if isinstance(reason, TimeoutError):
-        return WeighbridgeError("timeout", f"no answer in {TIMEOUT} seconds, {RETRIES + 1} times", where, "try again later")
-    if isinstance(reason, socket.gaierror):
-        return WeighbridgeError("offline", f"the name of the server cannot be found: {reason.strerror}", where,
-                                "look at the address and at your connection")
-    if isinstance(reason, IncompleteRead):
-        lost = f"{len(reason.partial):,} of {len(reason.partial) + (reason.expected or 0):,} bytes came"
-        return WeighbridgeError("bad-answer", f"the answer broke off, {RETRIES + 1} times: {lost}", where, "try again later")
-    words = (getattr(reason, "strerror", None) or str(reason) or type(reason).__name__)[:200]
-    return WeighbridgeError("offline", f"the server cannot be reached: {words}", where, "look at the address and at your connection")
 
 
 def _parsed(uri: str) -> SplitResult:
@@ -233,7 +77,7 @@ def _web(parts: SplitResult) -> Remote:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
     secret = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@?") if parts.query else ""  # a token that holds for a folder
-    web = _WebFolder(Ranges(authorization), _shown(parts._replace(path=path)), secret)
+    web = _WebFolder(Ranges(authorization), shown(parts._replace(path=path)), secret)
     web.find([unquote(pasted)] if pasted.endswith(".safetensors") else [])
     return web.store
 
@@ -241,8 +85,8 @@ def _web(parts: SplitResult) -> Remote:
 class _WebFolder:
     """The sizes of the files that are there, found by reading their first bytes."""
 
-    def __init__(self, ranges: Ranges, base: str, query: str) -> None:
-        self.ranges, self.base, self.query = ranges, base, query
+    def __init__(self, reader: Ranges, base: str, query: str) -> None:
+        self.reader, self.base, self.query = reader, base, query
         self.sizes: dict[str, int] = {}
         self.store = Remote(base.rstrip("/"), self.sizes, self._fetch)
 
@@ -261,11 +105,12 @@ class _WebFolder:
 
     def _probe(self, file: str) -> Absent | None:
         try:
-            answer = self.ranges.get(self._url(file), self.base + file, 0, FIRST)
+            answer = self.reader.get(self._url(file), self.base + file, 0, FIRST)
         except Absent as error:
             return error
         self.store.first[file] = answer.data
         self.sizes[file] = answer.size
+        self.store.versions[file] = answer.version
         return None
 
     def _named(self) -> list[str]:
@@ -283,12 +128,7 @@ class _WebFolder:
         return self.base + quote(file, safe="/", errors="replace") + self.query
 
     def _fetch(self, file: str, offset: int, length: int) -> Answer:
-        return self.ranges.get(self._url(file), self.base + file, offset, length)
-
-
-def _shown(parts: SplitResult) -> str:
-    """A URL without what may be secret in it."""
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+        return self.reader.get(self._url(file), self.base + file, offset, length)
 
 
 def _hub_page(parts: SplitResult) -> str | None:
@@ -311,40 +151,97 @@ def _hub(uri: str) -> Remote:
         raise WeighbridgeError("no-hub", "huggingface_hub is not installed", uri, "pip install 'weighbridge[hub]'") from error
     repo, revision = match[1], unquote(match[2]) if match[2] else None
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-    token = get_token()
-    try:
-        info = HfApi(endpoint=endpoint, token=token or False).model_info(repo, revision=revision, files_metadata=True, timeout=TIMEOUT)
-    except Exception as error:
-        raise _hub_failure(error, uri, bool(token)) from error
+    token = get_token() or ""
+    page = f"{_public_endpoint(endpoint)}/{repo}"
+    api = HfApi(endpoint=endpoint, token=token or False)
+    info = _asked(lambda: api.model_info(repo, revision=revision, files_metadata=True, timeout=ranges.TIMEOUT), uri, token, page)
     if not re.fullmatch(r"[0-9a-f]{40}", info.sha or ""):
-        _bad(uri, "it names no commit")
+        raise unusable(uri, "it names no commit")
     sizes = {f.rfilename: f.size for f in info.siblings or [] if f.size is not None and _near(f.rfilename)}
-    ranges = Ranges(f"Bearer {token}" if token else None)
+    reader = Ranges(f"Bearer {token}" if token else None, page)
     label = f"hf://{repo}@{info.sha}"
 
     def fetch(file: str, offset: int, length: int) -> Answer:
-        return ranges.get(hf_hub_url(repo, file, revision=info.sha, endpoint=endpoint), f"{label}/{file}", offset, length)
+        return reader.get(hf_hub_url(repo, file, revision=info.sha, endpoint=endpoint), f"{label}/{file}", offset, length)
 
     return Remote(label, sizes, fetch, Disk(f"{endpoint or ''} {label}"))
 
 
-def _hub_failure(error: Exception, uri: str, token: bool) -> WeighbridgeError:
+def _public_endpoint(endpoint: str | None) -> str:
+    return shown(urlsplit(endpoint)) if endpoint else "https://huggingface.co"
+
+
+def _asked(question: Callable[[], Any], uri: str, token: str, page: str) -> Any:
+    """The hub's answer. What may pass is asked again as `Retry-After` says, within `ranges.PATIENCE` seconds in all."""
+    until = time.monotonic() + ranges.PATIENCE
+    for attempt in range(ranges.RETRIES + 1):
+        try:
+            return _within(until - time.monotonic(), question)
+        except Exception as error:  # noqa: BLE001 huggingface_hub promises no root of its errors
+            response = getattr(error, "response", None)
+            wait = pause(attempt, getattr(response, "headers", None))
+            passing = getattr(response, "status_code", None) in AGAIN and attempt < ranges.RETRIES
+            if not passing or time.monotonic() + wait > until:
+                raise _hub_failure(error, uri, token, page) from error
+            time.sleep(wait)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _within(seconds: float, question: Callable[[], Any]) -> Any:
+    """huggingface_hub limits each read in time, but not all of an answer: it is asked in a thread that nobody waits for longer."""
+    answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((question(), None))
+        except BaseException as error:  # noqa: BLE001 it is raised below
+            answers.put((None, error))
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=max(0.0, seconds))
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {ranges.PATIENCE} seconds") from None
+    if error is not None:
+        raise error
+    return answer
+
+
+def _hub_failure(error: Exception, uri: str, token: str, page: str) -> WeighbridgeError:
     """The words for what huggingface_hub raised. Its classes moved between versions: they are told apart by name."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    status = getattr(getattr(error, "response", None), "status_code", None)
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
     if "GatedRepoError" in names:
-        return WeighbridgeError("no-access", "the owner of the repository must give you access", uri,
-                                "ask for access on its page" + ("" if token else ", and set HF_TOKEN"))
+        return gated(uri, page, bool(token))
     if "RevisionNotFoundError" in names:
         return WeighbridgeError("not-found", "the repository has no such branch, tag or commit", uri, "look at what follows the @")
-    if status in (401, 403, 404):
-        said = "for this token" if token else "without a token"
-        return WeighbridgeError("not-found", f"no such repository {said} (status {status})", uri,
+    if status == 401:
+        return _no_token(uri, bool(token))
+    if status == 403:
+        return WeighbridgeError("no-access", "the hub refuses access (status 403)", uri,
+                                f"look at {page}" + (" and at the rights of your token" if token else ", and set HF_TOKEN"))
+    if status == 404:
+        return WeighbridgeError("not-found", "the hub has no repository of this name that you may see (status 404)", uri,
                                 "look at the name" + ("" if token else "; for a private repository, set HF_TOKEN"))
     if "HFValidationError" in names:
         return Usage("is not the name of a repository", uri, "hf://org/name or hf://org/name@revision")
+    if isinstance(error, TimeoutError) or any("Timeout" in name for name in names):
+        return WeighbridgeError("timeout", "the hub does not answer in time", uri, "try again later")
+    if status in AGAIN:
+        return busy("the hub", status, response.headers, uri)
     words = str(error).strip().partition("\n")[0][:300] or type(error).__name__
+    words = re.sub(r"//[^/@\s]*@", "//", words.replace(token, "…") if token else words)
     return WeighbridgeError("http" if status else "offline", f"the hub does not answer: {words}", uri, "look at your connection")
+
+
+def _no_token(uri: str, token: bool) -> WeighbridgeError:
+    """401. Without a token the hub says so of every name that it does not show: private, gated or not there."""
+    if token:
+        return WeighbridgeError("no-access", "the hub refuses your token (status 401): it is wrong or no longer valid", uri,
+                                "set HF_TOKEN to a valid token, or unset it (`hf auth logout`) for a public repository")
+    return WeighbridgeError("no-access", "the hub wants a token for this name (status 401): the repository is private, gated, or not there", uri,
+                            "look at the name, and set HF_TOKEN")
 
 
 def _near(file: str) -> bool:
@@ -366,22 +263,23 @@ def _s3(uri: str) -> Remote:
 
     def fetch(file: str, offset: int, length: int) -> Answer:
         try:
-            return Answer(bytes(obstore.get_range(store, file, start=offset, length=length)), sizes[file])
+            got = obstore.get(store, file, options={"range": (offset, offset + length)})
+            return Answer(bytes(got.bytes()), got.meta["size"], got.meta["e_tag"] or "")
         except Exception as error:
             raise _s3_failure(error, f"{label}/{file}") from error
 
     label = f"s3://{bucket}/{prefix}".rstrip("/")
     try:
         plain = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")  # our options would hide the variable
-        store = S3Store(bucket, prefix=prefix or None, client_options={"timeout": f"{TIMEOUT}s", "allow_http": plain},
-                        retry_config={"max_retries": RETRIES})
+        store = S3Store(bucket, prefix=prefix or None, client_options={"timeout": f"{ranges.TIMEOUT}s", "allow_http": plain},
+                        retry_config={"max_retries": ranges.RETRIES})
         found = [o for sub in (None, "weights") for o in obstore.list_with_delimiter(store, sub)["objects"]]
     except Exception as error:
         raise _s3_failure(error, label) from error
     sizes = {o["path"]: o["size"] for o in found if _near(o["path"])}
     if not sizes:
         raise WeighbridgeError("not-found", "no object lies below this prefix", label, "give the prefix that holds config.json")
-    return Remote(label, sizes, fetch)
+    return Remote(label, sizes, fetch, versions={o["path"]: o["e_tag"] for o in found if o["e_tag"]})
 
 
 def _s3_failure(error: Exception, where: str) -> WeighbridgeError:

@@ -24,7 +24,7 @@ def open_store(src: str | os.PathLike[str]) -> Store:
         from weighbridge.checkpoint.remote import open_remote
 
         return open_remote(text)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # not Path.expanduser: it drops the `./` of `./~x` first
     if path.is_file():
         path = path.parent
     if path.is_dir():

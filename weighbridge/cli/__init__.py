@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,12 +16,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from weighbridge import __version__
+from weighbridge.cli.signals import handled, number_of
+from weighbridge.collector import own_process
 from weighbridge.errors import Usage, WeighbridgeError
 
 if TYPE_CHECKING:
     from cyclopts import App
 
-USAGE, INTERNAL, INTERRUPTED, PIPE = 2, 101, 130, 141
+USAGE, INTERNAL, SIGNALLED, PIPE, INT = 2, 101, 128, 141, 2
 
 # The help lines stand here: taken from the functions, they would load every verb for `--help`.
 VERBS = {
@@ -43,16 +46,19 @@ QUICK = {"inspect", "check", "draw", "report"}  # verbs so fast that the import 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. Every exception ends here."""
+    if argv is None:
+        own_process()
     arguments = list(sys.argv[1:] if argv is None else argv)
     _tell_of_compiling()
     try:
-        code = _run(arguments)
+        with handled():
+            code = _run(arguments)
         sys.stdout.flush()
         return code
     except WeighbridgeError as error:
         return _report(error, error.exit_code, arguments)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return _stopped(error, arguments)
     except BrokenPipeError:
         _drop_stdout()
         return PIPE
@@ -84,7 +90,7 @@ def app() -> App:
         return flag if flag not in taken else None
 
     whole = App(name="weighbridge", help="Weighs quantized language-model checkpoints, and carries them between runtimes with proof.",
-                version=__version__, help_format="plaintext", result_action="return_value", exit_on_error=False, print_error=False,
+                version=__version__, help_format="plaintext", result_action="return_value", exit_on_error=False, print_error=False, suppress_keyboard_interrupt=False,
                 default_parameter=Parameter(short_alias=short, negative=()))
     for verb in present():
         whole.command(f"weighbridge.cli.{verb}:{verb}", name=verb, help=VERBS[verb])
@@ -140,6 +146,21 @@ def _defaults(arguments: list[str]) -> list[str]:
         if word == "--tensors" and (place + 1 == len(arguments) or arguments[place + 1].startswith("-")):
             given.append("*")
     return given
+
+
+def _stopped(error: KeyboardInterrupt, arguments: list[str]) -> int:
+    """A signal ended the work. Who pressed Ctrl-C knows it; any other signal is named, and what the verb says of it is added."""
+    number = number_of(error)
+    said = str(getattr(error, "__notes__", [""])[0])
+    if number == INT and not said and not wants_json(arguments):
+        return SIGNALLED + number
+    wrapped = WeighbridgeError("stopped", f"stopped by {signal.Signals(number).name}{': ' if said else ''}{said}", arguments[0] if arguments else "",
+                               "the same command goes on from there" if said else "")
+    try:
+        return _report(wrapped, SIGNALLED + number, arguments)
+    except OSError:  # the terminal that went away with SIGHUP
+        _drop_stdout()
+        return SIGNALLED + number
 
 
 def _internal(error: Exception, arguments: list[str]) -> int:

@@ -111,20 +111,20 @@ def check(
 
 def _emit(document: dict[str, Any], format: str, output: Path | None) -> None:
     from weighbridge.check.rule import rules
-    from weighbridge.report import sink
+    from weighbridge.report import jsontext, sink
     from weighbridge.report.check import machine as check_machine
     from weighbridge.report.check import text as check_text
 
     if format == "sarif":
         pages = {code: (loaded.rule.name, loaded.page) for code, loaded in rules().items()}
-        sink.save_or_put(sink.plain_json(check_machine.sarif(document, pages)), output)
+        sink.save_or_put(jsontext.pretty(check_machine.sarif(document, pages)), output)
     elif format == "github":
         sink.save_or_put(check_machine.github(document), output)
     else:
         import sys
 
         colour = output is None and sink.colour(sys.stdout)
-        sink.emit(document, lambda: check_text.text(document, colour), lambda: check_text.markdown(document), format, output)
+        sink.emit(document, lambda d: check_text.text(d, colour), check_text.markdown, format, output, colour=colour)
 
 
 def _mend(case: Case, found: list[Finding], folder: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.errors import Usage
@@ -50,6 +52,11 @@ def memory_limit(text: str | None) -> int | None:
     from weighbridge.check.configfile import parse_size
 
     return parse_size(text, flag)
+
+
+def progress_of(folder: Path, files: Collection[str]) -> str:
+    """Where a conversion stands: a file has its name when it is whole."""
+    return f"{sum((folder / file).exists() for file in files):,} of {len(files):,} files are written in {folder}"
 
 
 def words(text: str | None) -> list[str]:

@@ -111,7 +111,7 @@ def compare(
     picture = output is not None and output.suffix.lower() == ".svg"
     if picture:
         sink.save_or_put(compare_svg.svg(document), output)
-    sink.emit(document, lambda: compare_text.text(document), lambda: compare_text.markdown(document), format, None if picture else output)
+    sink.emit(document, compare_text.text, compare_text.markdown, format, None if picture else output)
     return 0 if report.ok else OUT_OF_TOLERANCE
 
 

@@ -125,7 +125,7 @@ def _dry(made, format: str, output: Path | None) -> int:
     from weighbridge.report.convert import text as convert_text
 
     document = {"schema": "weighbridge.convert/1", **dry_run(made)}
-    sink.emit(document, lambda: convert_text.plan_text(document), lambda: convert_text.plan_text(document, markdown=True), format, output)
+    sink.emit(document, convert_text.plan_text, lambda d: convert_text.plan_text(d, markdown=True), format, output)
     return 1 if document["findings"] else 0
 
 
@@ -138,8 +138,11 @@ def _run(made, dst: Path, fsync: bool, format: str, output: Path | None) -> int:
     progress = Progress("convert")
     try:
         result = run(made, dst, progress, sync=fsync)
+    except KeyboardInterrupt as error:
+        error.add_note(common.progress_of(dst, made.files))
+        raise
     finally:
         progress.close()
     document = {"schema": "weighbridge.convert/1", **result.document()}
-    sink.emit(document, lambda: convert_text.result_text(document), lambda: convert_text.result_text(document, markdown=True), format, output)
+    sink.emit(document, convert_text.result_text, lambda d: convert_text.result_text(d, markdown=True), format, output)
     return 0

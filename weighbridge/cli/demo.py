@@ -29,11 +29,12 @@ def demo(*, keep: Path | None = None) -> int:
     """
     if keep is not None:
         from weighbridge.report.sink import talk
+        from weighbridge.report.visible import visible
 
         keep.mkdir(parents=True, exist_ok=True)
         code = _inside(keep)
         if code == 0:
-            talk(f"kept in {keep}: the checkpoints, the pictures demo.svg, demo-to-neuron.svg and block.svg, and the page report.html")
+            talk(f"kept in {visible(str(keep))}: the checkpoints, the pictures demo.svg, demo-to-neuron.svg and block.svg, and the page report.html")
         return code
     with tempfile.TemporaryDirectory(prefix="weighbridge-demo-") as folder:
         return _inside(Path(folder))

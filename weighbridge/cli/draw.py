@@ -127,7 +127,7 @@ def _emit(document: dict[str, Any], format: str | None, output: Path | None) -> 
         sink.save_or_put(html(document), output)
     else:
         colour = output is None and sink.colour(sys.stdout)
-        sink.emit(document, lambda: draw_text.text(document, colour), lambda: _markdown(document), form, output)
+        sink.emit(document, lambda d: draw_text.text(d, colour), _markdown, form, output, colour=colour)
 
 
 def _svg(document: dict[str, Any]) -> str:

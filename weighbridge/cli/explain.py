@@ -70,7 +70,8 @@ def _word(what: str, form: str, output: Path | None) -> None:
     if form in ("svg", "html"):
         save_or_put(explain_svg.picture(document) if form == "svg" else explain_html.page(document), output)
     else:
-        emit(document, lambda: explain_text.text(document), lambda: explain_text.markdown(document), form, output)
+        # The page is ours, with lines and marks of its own: nothing in it is from outside.
+        emit(document, lambda _: explain_text.text(document), lambda _: explain_text.markdown(document), form, output)
 
 
 def _tensor(src: str, name: str, form: str, output: Path | None, to: str, at: str | None, block: str | None) -> None:
@@ -85,7 +86,7 @@ def _tensor(src: str, name: str, form: str, output: Path | None, to: str, at: st
     if form in ("svg", "html"):
         save_or_put(explain_tensor.svg(document) if form == "svg" else explain_tensor.html(document), output)
     else:
-        emit(document, lambda: explain_tensor.text(document), lambda: explain_tensor.markdown(document), form, output)
+        emit(document, explain_tensor.text, explain_tensor.markdown, form, output)
 
 
 def position(text: str | None) -> tuple[int, int] | None:

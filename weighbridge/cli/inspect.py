@@ -40,7 +40,7 @@ def inspect(
         checkpoint = open_checkpoint(src)
         document = weigh(checkpoint) if tensors is None else tensor_list(checkpoint, tensors)
     if tensors is None:
-        emit(document, lambda: inspect_text.text(document), lambda: inspect_text.markdown(document), format, output)
+        emit(document, inspect_text.text, inspect_text.markdown, format, output)
     else:
-        emit(document, lambda: inspect_text.list_text(document), lambda: inspect_text.list_markdown(document), format, output)
+        emit(document, inspect_text.list_text, inspect_text.list_markdown, format, output)
     return 0

@@ -131,6 +131,7 @@ def _gathered(gather: Any, case: Case, to: str, other: Checkpoint | None, words:
 
 def _write(document: dict[str, Any], form: str, output: Path | None) -> None:
     from weighbridge.report import sink
+    from weighbridge.report.visible import visible
 
     if form == "json":
         body = sink.to_json(document)
@@ -142,4 +143,4 @@ def _write(document: dict[str, Any], form: str, output: Path | None) -> None:
         output = None if output == STDOUT else output or Path("report.html")
     sink.save_or_put(body, output)
     if output is not None:
-        sink.talk(f"wrote {output}, {-(-os.path.getsize(output) // 1000):,} kB")
+        sink.talk(f"wrote {visible(str(output))}, {-(-os.path.getsize(output) // 1000):,} kB")

@@ -78,6 +78,7 @@ def run(
     """
     from weighbridge.report import sink
     from weighbridge.report.run import text as run_text
+    from weighbridge.report.visible import lines
 
     _agree(prompt, chat, score, capture, format, output)
     text = "" if score is not None else _prompt(prompt, chat)
@@ -85,7 +86,7 @@ def run(
     sink.talk(run_text.plan(model.engine, src))
     if score is not None:
         document = _score(model, score)
-        sink.emit(document, lambda: run_text.score(document), None, format, output)
+        sink.emit(document, run_text.score, None, format, output)
         return 0
     settings = model.sampling(temperature=temperature, top_p=top_p, top_k=top_k, seed=seed)
     if chat and prompt is None:
@@ -99,8 +100,10 @@ def run(
     document = run_text.document(src, said, model.timing)
     if show:
         sink.stream("\n")
+    elif format == "text":
+        sink.save_or_put(lines(said, prose=True), output)
     else:
-        sink.emit(document, lambda: said, None, format, output)
+        sink.save_or_put(sink.to_json(document), output)
     sink.talk(run_text.speed(document, model.timing))
     return 0
 
@@ -185,9 +188,10 @@ def _converse(model: Model, max_tokens: int, settings: Any) -> None:
 def _capture(model: Model, ids: list[int], folder: Path, numerics: str) -> None:
     from weighbridge.engine.capture import write_capture
     from weighbridge.report.sink import talk
+    from weighbridge.report.visible import visible
 
     write_capture(folder, model.engine, [ids], source=model.engine.source, numerics=numerics, decode=model.tokenizer.token)
-    talk(f"wrote the activations of {len(ids):,} tokens into {folder}")
+    talk(f"wrote the activations of {len(ids):,} tokens into {visible(str(folder))}")
 
 
 def _score(model: Model, path: Path) -> dict[str, Any]:

@@ -67,5 +67,5 @@ def trace(
     plan = plan_for(Model(src).checkpoint, to, **given)
     plan.refuse()
     document = {"schema": "weighbridge.trace/1", **run(plan, name)}
-    sink.emit(document, lambda: trace_text.trace_text(document), lambda: trace_text.trace_text(document, markdown=True), format, output)
+    sink.emit(document, trace_text.trace_text, lambda d: trace_text.trace_text(d, markdown=True), format, output)
     return 0

@@ -12,12 +12,34 @@ from weighbridge.formats.values import Scratch
 from weighbridge.formats import codec
 from weighbridge.formats.scheme import Field, Role
 from weighbridge.plan.plan import Target
+from weighbridge.plan.steps import Kind
 
 Written = tuple[int, np.ndarray]  # place in the file, and the bytes
 
 
-def filled(reader: Reading, plan: SlabPlan, scratch: Scratch) -> tuple[list[Written], dict[str, Loss]]:
-    """The bytes of one slab with their places in the file, and what was lost on the way."""
+def slab_bytes(reader: Reading, plan: SlabPlan, scratch: Scratch) -> tuple[list[Written], dict[str, Loss]]:
+    """The bytes of one slab with their places in the file, and what was lost on the way. They are good until `scratch` is used again."""
+    if plan.place.target.stored.constant is not None:
+        return [(plan.place.offsets[0], np.asarray(plan.place.target.stored.constant, np.int32))], {}
+    straight = _straight(reader, plan)
+    return ([straight], {}) if straight is not None else _filled(reader, plan, scratch)
+
+
+def _straight(reader: Reading, plan: SlabPlan) -> Written | None:
+    """The mapped source bytes of a slab of plain values that does not change."""
+    target = plan.place.target
+    if target.encoding.quantized or len(plan.work) != 1:
+        return None
+    piece, part = plan.work[0]
+    if piece.step.kind is not Kind.COPY or part.turned or part.extent != (plan.stop - plan.start, target.stored.placement.cols):
+        return None
+    q = reader.rect(piece.fragments[0], part.row, part.col, part.rows, part.cols)
+    if not q.codes_RC.flags.c_contiguous:
+        return None
+    return plan.place.offsets[0] + _before(target.encoding.code, target, plan, plan.start), q.codes_RC
+
+
+def _filled(reader: Reading, plan: SlabPlan, scratch: Scratch) -> tuple[list[Written], dict[str, Loss]]:
     target = plan.place.target
     encoding, placed = target.encoding, target.stored.placement
     rows = plan.stop - plan.start

@@ -39,7 +39,7 @@ class Folder:
 
     @classmethod
     def make(cls, root: Path, sync: bool) -> Folder:
-        """Make `root` and the folders above it. With `sync`, each of them is on disk before anything lies in `root`."""
+        """Make `root` and the folders above it; `bring_to_disk` is the caller's."""
         for path in reversed([p for p in (root, *root.parents) if not p.exists()]):
             try:
                 system.CURRENT.mkdir(str(path), None)
@@ -49,7 +49,6 @@ class Folder:
         if found is None:
             raise FileNotFoundError(2, "vanished while it was made", str(root))
         found.sync = sync
-        found.bring_to_disk([])
         return found
 
     def close(self) -> None:
@@ -124,7 +123,7 @@ class Folder:
         """A handle of a plain file. Raises `in-the-way` for anything else, `FileNotFoundError` where there is nothing."""
         parent, leaf = self._place(name)
         if parent is None:
-            raise FileNotFoundError(2, "No such file or directory", self.where(name))
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.where(name))
         try:
             handle = system.CURRENT.open(leaf, flags | BESIDE, parent)
         except OSError:
@@ -204,7 +203,8 @@ class Folder:
 
     def remove(self, name: str) -> None:
         parent, leaf = self._place(name)
-        assert parent is not None
+        if parent is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.where(name))
         system.CURRENT.unlink(leaf, parent)
 
     def forget(self, sub: str) -> None:

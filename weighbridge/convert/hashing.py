@@ -46,7 +46,10 @@ def parts_of(name: str, size: int, read: Callable[[int, int], bytes]) -> Parts |
     """The parts of a file on disk, by its own header where it has one; None where that header cannot be read."""
     if not name.endswith(".safetensors"):
         return parts((), size)
-    header, _ = read_header(name, size, read)
+    try:
+        header, _ = read_header(name, size, read)
+    except (ValueError, RecursionError):  # damage can make anything of JSON
+        return None
     return None if header is None else parts((t.start for t in header.tensors.values() if t.nbytes), size)
 
 

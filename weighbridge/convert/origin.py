@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.convert.contents import Progress
@@ -18,7 +20,7 @@ from weighbridge.convert.looks import Looks
 from weighbridge.convert.manifest import SourceRecord
 from weighbridge.convert.threads import thread_count
 from weighbridge.errors import WeighbridgeError
-from weighbridge.plan.bind import Bound, Source
+from weighbridge.plan.source import Source
 from weighbridge.plan.reader import Reader
 
 Known = dict[str, dict[str, str]]  # {file: {number of a part: hash in hexadecimal digits}}
@@ -175,14 +177,11 @@ class HashingReader(Reader):
         super().__init__(source)
         self.origin: Origin | None = None
 
-    def matrix(self, bound: Bound, lead: int = 0) -> Any:
-        """As `Reader.matrix`. The bytes are read here once and in their order; they are in the cache when a kernel reads them again."""
+    def span(self, tensor: Tensor, start: int, size: int) -> np.ndarray:
+        """As `Reader.span`. The bytes are read here once and in their order; they are in the cache when a kernel reads them again."""
         if self.origin is not None:
-            share = bound.weight.nbytes // max(1, bound.stored.placement.lead)
-            self.origin.touch(bound.weight, lead * share, (lead + 1) * share, self.bytes_of(bound.weight))
-            if bound.scale is not None:
-                self.origin.touch(bound.scale, 0, bound.scale.nbytes, self.bytes_of(bound.scale))
-        return super().matrix(bound, lead)
+            self.origin.touch(tensor, start, start + size, self.bytes_of(tensor))
+        return super().span(tensor, start, size)
 
 
 __all__ = ["HashingReader", "Known", "Origin", "Weights"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.convert import system
-from weighbridge.convert.fill import Written, filled
+from weighbridge.convert.fill import slab_bytes
 from weighbridge.convert.folder import PARTIAL, Folder
 from weighbridge.convert.hashing import StreamHash
 from weighbridge.convert.manifest import FileRecord
@@ -26,11 +27,11 @@ from weighbridge.convert.sidecars import Sidecars, manifest, measured
 from weighbridge.convert.slab import Loss
 from weighbridge.convert.system import write_all
 from weighbridge.convert.threads import thread_count
+from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.values import Scratch
 from weighbridge.layouts import NEURON, neuron
 from weighbridge.plan.plan import Plan
 from weighbridge.plan.reader import require_scales
-from weighbridge.plan.steps import Kind
 from weighbridge.runtimes import neuron as reader_of
 
 Progress = Callable[[int, int], None]  # bytes written, bytes to write
@@ -121,8 +122,8 @@ class _Job:
 
     def weights(self, reader: HashingReader, progress: Progress | None) -> None:
         total = sum(s.size for s in self.shapes)
-        with ThreadPoolExecutor(thread_count()) as pool:
-            work = _Work(reader, self.output, pool, progress, total, total - self.need)
+        with reader.unchanged(), ThreadPoolExecutor(thread_count()) as pool:
+            work = _Work(reader, self.output, pool, progress, total, total - self.need, lambda: self.need)
             for shape in self.left:
                 record, losses = work.file(shape)
                 self.origin.require_unchanged()
@@ -150,9 +151,10 @@ class _Job:
 class _Work:
     """State of one run: the pool, a buffer for each thread, and the bytes that are done."""
 
-    def __init__(self, reader: HashingReader, output: Output, pool: ThreadPoolExecutor, progress: Progress | None, total: int, done: int) -> None:
+    def __init__(self, reader: HashingReader, output: Output, pool: ThreadPoolExecutor, progress: Progress | None, total: int, done: int,
+                 need: Callable[[], int]) -> None:
         self.reader, self.output, self.pool, self.progress = reader, output, pool, progress
-        self.total, self.done = total, done
+        self.total, self.done, self.need = total, done, need
         self.local = threading.local()
         self.lock = threading.Lock()
 
@@ -168,13 +170,16 @@ class _Work:
                 running.feed(0, shape.header)
                 losses = self._slabs(handle, shape, running)
                 record = FileRecord(shape.size, running.finish(lambda offset, length: system.CURRENT.pread(handle, length, offset)))
+                self.reader.require_unchanged(recent=True)
                 folder.publish(shape.name, handle)
             finally:
                 system.CURRENT.close(handle)
         except OSError as error:
             self._drop(folder, shape)
-            left = sum(place for place in (shape.size, self.total - self.done - shape.size) if place > 0)
-            raise io_error(error, self.output.root / shape.name, left) from error
+            if error.errno == errno.EFAULT:  # the kernel could not read the bytes that were to be written, as a mapped page is gone
+                self.reader.require_unchanged()
+                raise WeighbridgeError("io", "its bytes could not be read: the disk of the source fails", self.reader.source.checkpoint.label) from error
+            raise io_error(error, self.output.root / shape.name, self.need()) from error
         return record, losses
 
     def _drop(self, folder: Folder, shape: FileShape) -> None:
@@ -203,7 +208,9 @@ class _Work:
 
     def _slab(self, handle: int, plan: SlabPlan, running: StreamHash, ordinal: int) -> dict[str, Loss]:
         try:
-            written, losses = self._made(plan)
+            if not hasattr(self.local, "scratch"):
+                self.local.scratch = Scratch()
+            written, losses = slab_bytes(self.reader, plan, self.local.scratch)
             for offset, data in written:
                 _write(handle, data, offset)
             running.turn(plan.place.offsets[0], ordinal, lambda: [running.feed(offset, data) for offset, data in written])
@@ -215,30 +222,6 @@ class _Work:
             if self.progress:
                 self.progress(self.done, self.total)
         return losses
-
-    def _made(self, plan: SlabPlan) -> tuple[list[Written], dict[str, Loss]]:
-        """Make one slab; returns the places and bytes that are to be written, and what was lost."""
-        if plan.place.target.stored.constant is not None:
-            return [(plan.place.offsets[0], np.asarray(plan.place.target.stored.constant, np.int32))], {}
-        straight = self._straight(plan)
-        if straight is not None:
-            return straight, {}
-        if not hasattr(self.local, "scratch"):
-            self.local.scratch = Scratch()
-        return filled(self.reader, plan, self.local.scratch)
-
-    def _straight(self, plan: SlabPlan) -> list[Written] | None:
-        """Plain bytes that do not change go from the mapped source to the file without a stop."""
-        target = plan.place.target
-        if target.encoding.quantized or len(plan.work) != 1:
-            return None
-        piece, part = plan.work[0]
-        if piece.step.kind is not Kind.COPY or part.turned or part.extent != (plan.stop - plan.start, target.stored.placement.cols):
-            return None
-        q = self.reader.rect(piece.fragments[0], part.row, part.col, part.rows, part.cols)
-        if not q.codes_RC.flags.c_contiguous:
-            return None
-        return [(plan.place.offsets[0] + (plan.lead * target.stored.placement.rows + plan.start) * part.extent[1] * q.codes_RC.itemsize, q.codes_RC)]
 
 
 def _write(handle: int, data: bytes | np.ndarray, offset: int) -> None:

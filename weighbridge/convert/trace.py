@@ -155,11 +155,12 @@ def _numbers(plan: Plan, target: Target, piece: Piece) -> dict[str, Any] | None:
     start = piece.part.at_row
     encoding, placed = target.encoding, target.stored.placement
     slab = new_slab(target.stored.name, encoding, (placed.rows, placed.cols), piece.part.lead, start, np.zeros((unit, placed.cols), container(encoding)))
-    apply(reader, piece, part, slab, scratch)
-    before = _before(reader, piece, part)
+    with reader.unchanged():
+        apply(reader, piece, part, slab, scratch)
+        before = _shown(_before(reader, piece, part))
     after = slab.written_part(part, 1).cut(0, 0, 1, min(SHOWN, part.extent[1]))
     return {"of": f"row 0, first {after.shape[1]} columns of the rectangle, in the destination's axes",
-            "before": _shown(before), "after": _shown(after)}
+            "before": before, "after": _shown(after)}
 
 
 def _before(reader: Reader, piece: Piece, part: Part) -> QTensor:

@@ -61,6 +61,9 @@ def plain(dtype: str) -> Encoding:
     return Encoding(dtype)
 
 
+FLOATS = frozenset({"F32", "BF16", "F16"})  # real values as they are: what a weight without a scale may be stored in
+
+
 def is_code(dtype: str) -> bool:
     """Whether a dtype holds codes that mean nothing without a scale."""
     return dtype in FP8

@@ -19,9 +19,11 @@ import numpy as np
 
 from weighbridge import __version__
 from weighbridge.checkpoint.header import Tensor, read_header
+from weighbridge.checkpoint.identity import AGAIN
 from weighbridge.checkpoint.store import unsafe_name
 from weighbridge.encoding import codec
 from weighbridge.errors import Problem, Refused, Usage, WeighbridgeError
+from weighbridge.plan.mapping import MappedFile
 
 MANIFEST, SCHEMA = "capture.json", "weighbridge.capture/1"
 NAME = re.compile(r"(?:embed|norm|logits|layers\.(0|[1-9]\d{0,3})\.(?:attn|router|chosen|experts|block))")
@@ -167,7 +169,8 @@ class _Writer:
         path = self.folder / file
         with open(path, "wb") as handle:
             handle.write(struct.pack("<Q", len(text)) + text)
-            handle.truncate(8 + len(text) + end)
+            handle.flush()
+            os.posix_fallocate(handle.fileno(), 0, 8 + len(text) + end)  # a full disk shows now, not as a signal when a page is written
         for name in names:
             entry = header[name]
             self.rows[name] = np.memmap(path, DTYPES[entry["dtype"]], "r+", 8 + len(text) + entry["data_offsets"][0], tuple(entry["shape"]))
@@ -185,15 +188,15 @@ class Capture:
     """
 
     def __init__(self, folder: Path, names: Path | None = None) -> None:
-        self.folder, self.label = folder, str(folder)
+        self.folder, self.label, self.files = folder, str(folder), Files(folder)
         if names is None:
             manifest = _manifest(folder)
             self.sequences, self.numerics, self.source = manifest.sequences, manifest.numerics, manifest.source
-            self.arrays = _own(folder, manifest)
+            self.arrays = _own(folder, manifest, self.files)
         else:
             from weighbridge.engine import foreign
 
-            self.sequences, self.arrays = foreign.read(folder, names)
+            self.sequences, self.arrays = foreign.read(folder, names, self.files)
             self.numerics, self.source = "recorded", {}
         self.names = sorted(self.arrays, key=order)
 
@@ -205,8 +208,11 @@ class Capture:
         """Rows of one stage, copied out of the file."""
         part = self.arrays[name][start:stop]
         if name.endswith(".chosen"):
-            return np.asarray(part, np.int64)
-        return codec.from_bf16(part) if part.dtype == np.uint16 else np.array(part, np.float32)
+            copy = np.array(part, np.int64)
+        else:
+            copy = codec.from_bf16(part) if part.dtype == np.uint16 else np.array(part, np.float32)
+        self.files.require_unchanged()
+        return copy
 
 
 def is_capture(folder: Path) -> bool:
@@ -259,11 +265,27 @@ def headers(folder: Path, files: Sequence[str]) -> tuple[dict[str, dict[str, Ten
     return found, problems
 
 
-def mapped(folder: Path, tensor: Tensor) -> np.ndarray:
-    """A stored tensor, read-only and mapped; BF16 as its bits. The header was checked against the file's length."""
-    if 0 in tensor.shape:
-        return np.empty(tensor.shape, DTYPES[tensor.dtype])
-    return np.memmap(folder / tensor.file, DTYPES[tensor.dtype], "r", tensor.start, tensor.shape)
+class Files:
+    """The files of a recording, mapped when one of their tensors is asked for. What was read is good after `require_unchanged`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mapped: dict[str, MappedFile] = {}
+
+    def array(self, tensor: Tensor) -> np.ndarray:
+        """A stored tensor, read-only; BF16 as its bits. The header was checked against the file's length."""
+        if 0 in tensor.shape:
+            return np.empty(tensor.shape, DTYPES[tensor.dtype])
+        if tensor.file not in self.mapped:
+            self.mapped[tensor.file] = MappedFile(self.folder / tensor.file)
+        raw = np.asarray(self.mapped[tensor.file])[tensor.start : tensor.start + tensor.nbytes]
+        if len(raw) < tensor.nbytes:
+            raise WeighbridgeError("source-changed", f"ends {tensor.nbytes - len(raw):,} bytes before its header says", str(self.folder / tensor.file), AGAIN)
+        return raw.view(DTYPES[tensor.dtype]).reshape(tensor.shape)
+
+    def require_unchanged(self) -> None:
+        for file in self.mapped.values():
+            file.require_unchanged()
 
 
 def stage_problem(name: str, shape: Sequence[int], dtype: str, positions: int) -> str:
@@ -288,7 +310,7 @@ def _manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def _own(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
+def _own(folder: Path, manifest: Manifest, files: Files) -> dict[str, np.ndarray]:
     """The stages that `capture.json` lists, each compared with the header of its file."""
     positions = sum(len(each.ids) for each in manifest.sequences)
     found, problems = headers(folder, sorted({entry.file for entry in manifest.names}))
@@ -305,7 +327,7 @@ def _own(folder: Path, manifest: Manifest) -> dict[str, np.ndarray]:
             problems.append(Problem("capture", f"{tensor.dtype} {list(tensor.shape)} in {entry.file}, {entry.dtype} {entry.shape} in {MANIFEST}", where,
                                     "files of two captures are mixed: record again"))
         else:
-            arrays[entry.name] = mapped(folder, tensor)
+            arrays[entry.name] = files.array(tensor)
     if not manifest.names:
         problems.append(Problem("capture", "it lists no stage", str(folder / MANIFEST)))
     if problems:

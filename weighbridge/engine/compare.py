@@ -5,6 +5,7 @@ A side is an engine over a checkpoint, or a capture. Both are fed chunk by chunk
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,7 +227,7 @@ def open_capture(path: str, names: Path | None) -> Capture | None:
     """The capture at `path`, or None where it is something else. `names` is used for a folder that has neither manifest nor config."""
     from weighbridge.engine.capture import is_capture
 
-    folder = Path(path).expanduser()
+    folder = Path(os.path.expanduser(path))
     if not folder.is_dir():
         return None
     if is_capture(folder):

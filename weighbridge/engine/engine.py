@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from weighbridge.engine.weights import Weights, fragments
 from weighbridge.errors import Problem, Refused, Usage, WeighbridgeError
 from weighbridge.models.architecture import Architecture, architecture
 from weighbridge.models.inventory import Inventory
-from weighbridge.plan.bind import Source
+from weighbridge.plan.source import Source
 from weighbridge.plan.reader import Reader, require_scales
 from weighbridge.runtimes import neuron
 
@@ -63,6 +64,10 @@ class Engine:
     def bytes_read(self) -> int:
         """As `bytes_used` where files are mapped; under a limit that streams, the bytes that were read from files, loading included."""
         return self._reader.bytes_read if isinstance(self._reader, Positional) else self.bytes_used
+
+    def unchanged(self) -> AbstractContextManager[None]:
+        """What is computed under it counts only if the files of the weights stay as they are: else it raises `source-changed`."""
+        return self._reader.unchanged()
 
     def session(self, capacity: int) -> Session:
         """A sequence of at most `capacity` tokens. Refuses what a memory limit cannot hold."""
@@ -110,7 +115,7 @@ class Session:
         tokens = self._checked(ids, rows)
         decoder = self.engine.decoder
         out = np.empty((len(tokens) if rows == "all" else 1, self.engine.vocab), np.float32)
-        with np.errstate(all="ignore"):  # weights that are infinite to their reader make NaN; they stand in the logits
+        with self.engine.unchanged(), np.errstate(all="ignore"):  # weights that are infinite to their reader make NaN; they stand in the logits
             for start in range(0, len(tokens), BLOCK):
                 block = tokens[start : start + BLOCK]
                 x = decoder.block(block, self.cache, self.position, observe)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.engine.capture import DTYPES, NAME, Recorded, headers, mapped, read_json, sequence_problems, stage_problem
+from weighbridge.engine.capture import DTYPES, NAME, Files, Recorded, headers, read_json, sequence_problems, stage_problem
 from weighbridge.errors import Problem, Refused
 
 LAYER = "{l}"
@@ -44,7 +44,7 @@ class Names(msgspec.Struct, forbid_unknown_fields=True):
     names: dict[str, str | Target]
 
 
-def read(folder: Path, names: Path) -> tuple[list[Recorded], dict[str, np.ndarray]]:
+def read(folder: Path, names: Path, mapped: Files) -> tuple[list[Recorded], dict[str, np.ndarray]]:
     """Sequences and stages of a foreign folder. Raises Refused with all that does not fit."""
     mapping = read_json(names, Names)
     recorded = [Recorded(ids) for ids in mapping.sequences]
@@ -59,7 +59,7 @@ def read(folder: Path, names: Path) -> tuple[list[Recorded], dict[str, np.ndarra
     positions = sum(len(each.ids) for each in recorded)
     for tensor, stage, steps in _matches(mapping, found):
         where = f"{folder / tensor.file}: {tensor.name[:200]}"
-        array, problem = _moved(folder, tensor, steps)
+        array, problem = _moved(mapped, tensor, steps)
         problem = problem or stage_problem(stage, array.shape, tensor.dtype, positions) or ("a second tensor for this stage" if stage in arrays else "")
         if problem:
             problems.append(Problem("capture", f"as {stage}: {problem}", where, f"change its entry in {names.name}: docs/bring-up.md shows the steps"))
@@ -99,11 +99,11 @@ def _matches(mapping: Names, found: dict[str, dict[str, Tensor]]) -> Iterator[tu
                     break
 
 
-def _moved(folder: Path, tensor: Tensor, steps: list[Step]) -> tuple[np.ndarray, str]:
+def _moved(files: Files, tensor: Tensor, steps: list[Step]) -> tuple[np.ndarray, str]:
     """The tensor after its steps, and what could not be done. Leading axes of one (a batch) go at the end."""
     if tensor.dtype not in DTYPES:
         return np.empty((0, 0)), f"is {tensor.dtype}; known: {', '.join(DTYPES)}"
-    array: Any = mapped(folder, tensor)
+    array: Any = files.array(tensor)
     for step in steps:
         try:
             array = _step(array, step)

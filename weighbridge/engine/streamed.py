@@ -13,12 +13,12 @@ from collections import Counter
 import numpy as np
 
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.engine.rectangle import Rectangle
 from weighbridge.engine.linear import Experts, Linear
 from weighbridge.engine.positional import Positional
 from weighbridge.engine.team import threads, together
 from weighbridge.engine.weights import ALIGN, KINDS, Weights, expert_names, slot_bytes
-from weighbridge.plan.bind import Bound, Source
+from weighbridge.formats.qtensor import QTensor
+from weighbridge.plan.source import Bound, Source
 
 READERS = 2  # reads under way for each thread
 Key = tuple[int, int]  # layer, expert
@@ -86,15 +86,16 @@ class _Slot(Positional):
     """A reader whose matrices lie one behind the other in given memory, each read once."""
 
     def __init__(self, reader: Positional, memory: mmap.mmap) -> None:
-        self.source, self.reader, self.maps, self.handles = reader.source, reader, {}, {}
+        super().__init__(reader.source)
+        self.reader = reader
         self.memory, self.end = np.frombuffer(memory, np.uint8), 0
-        self.matrices: dict[tuple[str, int], Rectangle] = {}
+        self.matrices: dict[tuple[str, int], QTensor] = {}
 
-    def matrix(self, bound: Bound, lead: int = 0) -> Rectangle:
-        key = (bound.stored.name, lead)
+    def rows(self, bound: Bound, lead: int, start: int, stop: int) -> QTensor:
+        key, placed = (bound.stored.name, lead), bound.stored.placement
         if key not in self.matrices:
-            self.matrices[key] = super().matrix(bound, lead)
-        return self.matrices[key]
+            self.matrices[key] = super().rows(bound, lead, 0, placed.rows)
+        return self.matrices[key].cut(start, 0, stop - start, placed.cols)
 
     def part(self, tensor: Tensor, start: int, size: int) -> np.ndarray:
         into = self.memory[self.end : self.end + size]

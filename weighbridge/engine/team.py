@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from weighbridge.convert.run import thread_count
+from weighbridge.convert.threads import thread_count
 from weighbridge.encoding import codec
 from weighbridge.engine import kernels
 from weighbridge.engine.kernels.jobs import SCRATCH, TASKS

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
 from fnmatch import fnmatchcase
 from typing import Any
 
 from weighbridge.checkpoint.checkpoint import INDEX, Checkpoint
 from weighbridge.checkpoint.dtypes import FP8
+from weighbridge.errors import brief
 from weighbridge.formats.claim import Claims
 from weighbridge.inspection.roles import MTP_WORDS, key_of
 from weighbridge.inspection.survey import Survey
+from weighbridge.runtimes import STRIDE, EntryFails, EntryRefused, Patience, regex
 
 SHOWN = 3  # names that one entry lists
 SKIP_LIMIT = 20_000  # entries looked at
@@ -32,7 +35,7 @@ def entry(code: str, message: str, where: str = "", count: int = 1, hint: str = 
 
 def _names(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return ", ".join(map(brief, names[:SHOWN])) + more
 
 
 def _of_headers(checkpoint: Checkpoint, survey: Survey) -> list[dict[str, Any]]:
@@ -54,7 +57,7 @@ def _of_claim(claims: Claims, survey: Survey) -> list[dict[str, Any]]:
         return [entry("claim-missing", f"{what}, and no quantization_config", "config.json", survey.quantized,
                       "a reader takes the codes for values: restore quantization_config")]
     if claims.quantized and not survey.quantized:
-        return [entry("claim-without-codes", f"the config claims {claims.method}, no weight is quantized", claims.source,
+        return [entry("claim-without-codes", f"the config claims {brief(claims.method)}, no weight is quantized", claims.source,
                       hint="the weights were decoded: take the claim out of the config")]
     return []
 
@@ -63,18 +66,21 @@ def _skips(checkpoint: Checkpoint, claims: Claims, survey: Survey) -> list[dict[
     """Entries of the skip list that name quantized modules, or none at all. Matching is by whole dotted words."""
     modules = {f".{_module(key)}.": any(pair.kind.quantized for pair in key.pairs.values())
                for key in survey.keys.values() if key.what == "weight"}
-    seen: dict[str, tuple[bool, bool]] = {}
+    seen: dict[str, tuple[bool | None, bool]] = {}
     coded, absent = [], []
-    for text in claims.skip[:SKIP_LIMIT]:
-        short = key_of(text + ".")[:-1]
-        if short not in seen:
-            hits = [quantized for module, quantized in modules.items() if _matches(short, module)]
-            seen[short] = (bool(hits), any(hits))
-        matched, quantized = seen[short]
-        if quantized and _coded(checkpoint, text):
-            coded.append(text)
-        elif not matched:
-            absent.append(text)
+    untried = []
+    with Patience().spent() as end:
+        for text in claims.skip[:SKIP_LIMIT]:
+            short = key_of(text + ".")[:-1]
+            if short not in seen:
+                seen[short] = _hits(short, modules, end)
+            matched, quantized = seen[short]
+            if matched is None:
+                untried.append(text)
+            elif quantized and _coded(checkpoint, text):
+                coded.append(text)
+            elif not matched:
+                absent.append(text)
     where = f"{claims.source}: {claims.skip_key}"
     found = []
     if coded:
@@ -83,7 +89,25 @@ def _skips(checkpoint: Checkpoint, claims: Claims, survey: Survey) -> list[dict[
     if absent:
         found.append(entry("skip-unmatched", f"listed as not quantized, and no module has such a name: {_names(absent)}", where, len(absent),
                            level="note"))
+    if untried or len(claims.skip) > SKIP_LIMIT:
+        count = len(untried) + max(0, len(claims.skip) - SKIP_LIMIT)
+        found.append(entry("skip-untried", f"the list has {len(claims.skip):,} entries, {count:,} of them were not tried: the time for them may have no bound"
+                           f"{': ' + _names(untried) if untried else ''}", where, count, "write these entries as whole paths", level="note"))
     return found
+
+
+def _hits(text: str, modules: dict[str, bool], end: float) -> tuple[bool | None, bool]:
+    """Whether any module has this entry, and whether any of them is quantized; (None, False) where it was not tried."""
+    hits = []
+    try:
+        for number, (module, quantized) in enumerate(modules.items()):
+            if number % STRIDE == 0 and time.thread_time() > end:
+                return None, False
+            if _matches(text, module):
+                hits.append(quantized)
+    except EntryRefused:
+        return None, False
+    return bool(hits), any(hits)
 
 
 def _module(key: Any) -> str:
@@ -99,8 +123,8 @@ def _coded(checkpoint: Checkpoint, text: str) -> bool:
 def _matches(text: str, module: str) -> bool:
     if text.startswith("re:"):
         try:
-            return re.match(text[3:], module[1:-1]) is not None
-        except re.error:
+            return regex(text, text[3:], module[1:-1])
+        except EntryFails:
             return False
     if "*" in text:
         pattern = text.replace("layers.*.", "layers.")  # as in a key, which has no layer number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def refuse_checkpoint(what: str) -> None:
 
 def _exists(what: str) -> bool:
     try:
-        path = Path(what).expanduser()
+        path = Path(os.path.expanduser(what))
         return path.is_dir() or path.suffix == ".safetensors" and path.is_file()
     except (OSError, ValueError, RuntimeError):  # a name too long, with a zero byte, or of nobody's home
         return False

@@ -66,7 +66,7 @@ class _Binder:
             self._weight(weight)
         carried = self._surplus()
         options = Options(block=self.claims.blocks[0] if self.claims.blocks else (128, 128), group=self.claims.groups[0] if self.claims.groups else 0)
-        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims, carried)
+        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims, carried=carried)
 
     def _layout(self) -> str:
         """The layout of most of the coded weights, by bytes; of plain ones the dtype's."""

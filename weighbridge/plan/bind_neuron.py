@@ -23,6 +23,7 @@ def bind_neuron(checkpoint: Checkpoint, name: str, block: tuple[int, int] | None
     problems = list(checkpoint.problems) + problems
     bound: list[Bound] = []
     used: set[str] = set()
+    constants: list[tuple[Stored, Tensor]] = []
     module = neuron_shards if checkpoint.ranks else neuron
     for stored in module.stored(weights, options):
         found = _find(checkpoint, stored)
@@ -34,6 +35,7 @@ def bind_neuron(checkpoint: Checkpoint, name: str, block: tuple[int, int] | None
         if scale is not None:
             used.add(stored.stem + ".scale")
         if stored.constant is not None:
+            constants.append((stored, weight))
             continue
         encoding, wrong = _encoding(stored, weight, scale, options)
         problems += wrong
@@ -43,7 +45,7 @@ def bind_neuron(checkpoint: Checkpoint, name: str, block: tuple[int, int] | None
                 stored = stored._replace(scale_slots=None)
             bound.append(Bound(stored, encoding, {stored.suffix: weight} | ({".scale": scale} if scale is not None else {})))
     problems += _surplus(checkpoint, used)
-    return Source(checkpoint, name, options, weights, bound, problems, read_claims(checkpoint))
+    return Source(checkpoint, name, options, weights, bound, problems, read_claims(checkpoint), constants)
 
 
 def _options(checkpoint: Checkpoint, block: tuple[int, int] | None) -> tuple[Options, list[Problem]]:

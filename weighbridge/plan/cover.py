@@ -49,6 +49,24 @@ def cover(rect: Rect, holders: list[tuple[int, Part]]) -> tuple[list[Fragment], 
     return out, left
 
 
+def overlaps(rect: Rect, holders: list[tuple[int, Part]]) -> list[Fragment]:
+    """Every stored piece of `rect`, copies included: unlike `cover`, which takes each element from one holder."""
+    return [_fragment(source, part, hit) for source, part in holders if (hit := _intersect(rect, (part.row, part.col, part.rows, part.cols)))]
+
+
+def without(rect: Rect, held: list[Rect]) -> list[Rect]:
+    """What is left of `rect` when the rectangles `held` are taken away."""
+    left = [rect]
+    for other in held:
+        left = [rest for r in left for rest in _less(r, other)]
+    return left
+
+
+def _less(rect: Rect, other: Rect) -> list[Rect]:
+    hit = _intersect(rect, other)
+    return _minus(rect, hit) if hit else [rect]
+
+
 def _fragment(source: int, part: Part, hit: Rect) -> Fragment:
     down, right = hit[0] - part.row, hit[1] - part.col
     if part.turned:

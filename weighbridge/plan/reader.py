@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
-from functools import cached_property
-from math import prod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,39 +12,100 @@ import numpy as np
 
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
+from weighbridge.checkpoint.identity import state
 from weighbridge.errors import Problem, Refused, WeighbridgeError
 from weighbridge.formats import codec
+from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.qtensor import QTensor
 from weighbridge.formats.scheme import Field, Role
 from weighbridge.formats.stored import read
 from weighbridge.plan.cover import Fragment
+from weighbridge.plan.guard import Guard
+from weighbridge.plan.mapping import MappedFile
 from weighbridge.plan.source import Bound, Source
 from weighbridge.plan.wholes import Wholes
 
-SCALE_LIMIT = 1 << 30  # bytes of scales that are looked at before a conversion starts
+CHUNK = 8 << 20  # bytes of scales that are read together
+SMALL = 1 << 14  # bytes: vectors and single scales; mapping reads more around them
 
 
 class Reader:
-    """Maps each file once; nothing is copied until a kernel reads it."""
+    """Maps each file once; nothing is copied until a kernel reads it.
+
+    Maps are for weights: the kernel reads megabytes around the first byte that is touched. Scales that are looked at before, and vectors, are read
+    by position, no byte more than they have. A source may be cut off or written to meanwhile: what was read is good only after `require_unchanged`.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.maps: dict[str, np.ndarray] = {}
+        self.files: dict[str, MappedFile] = {}
+        self.guard: Guard | None = None  # once something is mapped
+        self.faults = 0
+        self.earlier: set[str] = set()  # files that were read, and those since the last `require_unchanged`
+        self.recent: set[str] = set()
 
     def bytes_of(self, tensor: Tensor) -> np.ndarray:
         """The stored bytes of a tensor, as a read-only view."""
         whole = self.maps.get(tensor.file)
         if whole is None:
-            whole = self.maps[tensor.file] = self._map(tensor.file)
+            whole = self._map(tensor.file)
+        self.recent.add(tensor.file)
         return whole[tensor.start : tensor.start + tensor.nbytes]
 
     def _map(self, file: str) -> np.ndarray:
-        path = self.require_local(file)
+        mapped = MappedFile(self.require_local(file), partial(self.source.checkpoint.store.expect, file))
+        if self.guard is None:
+            self.guard, self.faults = mapped.guard, mapped.guard.faults
+        self.files[file] = mapped
+        whole = self.maps[file] = np.asarray(mapped)
+        return whole
+
+    def span(self, tensor: Tensor, start: int, size: int) -> np.ndarray:
+        """`size` bytes from `start` of a stored tensor: mapped, or read by position where they are few."""
+        return self.part(tensor, start, size) if size <= SMALL else self.bytes_of(tensor)[start : start + size]
+
+    def part(self, tensor: Tensor, start: int, size: int) -> np.ndarray:
+        """`size` bytes from `start` of a stored tensor, read by position into memory of their own."""
+        return self.read(tensor, start, np.empty(size, np.uint8))
+
+    def read(self, tensor: Tensor, start: int, into: np.ndarray) -> np.ndarray:
+        """Fill `into` (uint8) with the bytes from `start` of a stored tensor, read by position."""
+        self.require_local(tensor.file)
+        self.source.checkpoint.store.fill(tensor.file, [(tensor.start + start, memoryview(into))])
+        self.recent.add(tensor.file)
+        return into
+
+    def require_unchanged(self, *, recent: bool = False) -> None:
+        """Raise `source-changed` where a file is not what it was when the source was opened.
+
+        Of all files that were read, or of those since the last such call with `recent`.
+        """
+        files, self.recent = self.recent, set()
+        self.earlier |= files
+        for file in sorted(files if recent else self.earlier):
+            if file in self.files:
+                self.files[file].require_unchanged()
+            else:
+                self.source.checkpoint.store.expect(file, state(self.require_local(file)))
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """What is done under it counts only if the files stay as they are; so does an error, as bytes that are gone read as zero."""
+        if self.guard is not None:
+            self.guard.stand()
         try:
-            with open(path, "rb") as handle:
-                return np.frombuffer(mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-        except OSError as error:
-            raise WeighbridgeError("io", f"cannot be mapped: {error.strerror}", str(path)) from error
+            yield
+        except Exception:
+            self.require_unchanged()
+            raise
+        self.require_unchanged()
+
+    def _stop_early(self) -> None:
+        """Where a page was gone since the last look: no work for results that cannot count."""
+        if self.guard is not None and self.guard.faults != self.faults:
+            self.faults = self.guard.faults
+            self.require_unchanged()
 
     def require_local(self, file: str = "config.json") -> Path:
         """The path of a file, or a refusal where the source is somewhere else."""
@@ -65,6 +126,7 @@ class Reader:
 
     def rows(self, bound: Bound, lead: int, start: int, stop: int) -> QTensor:
         """Rows [start, stop) of a matrix, in stored axes, with the scales of the blocks that they touch."""
+        self._stop_early()
         placed = bound.stored.placement
         try:
             return read(bound.encoding, (placed.rows, placed.cols), lambda suffix: self.field_bytes(bound, suffix, lead), (start, stop))
@@ -77,14 +139,13 @@ class Reader:
         tensor = bound.tensor(field)
         if tensor is None:
             return None
-        raw = self.bytes_of(tensor)
-        placed = bound.stored.placement
-        if placed.lead > 1 and field.weighs and tensor.nbytes == field.nbytes(placed.shape):
-            share = tensor.nbytes // placed.lead
-            raw = raw[lead * share : (lead + 1) * share]
+        placed, share = bound.stored.placement, tensor.nbytes
+        if placed.lead > 1 and tensor.nbytes == field.nbytes(placed.shape):
+            share //= placed.lead
+        raw = self.span(tensor, lead * share if share < tensor.nbytes else 0, share)
         if bound.stored.scale_slots and field.role is Role.SCALE:
             raw = np.ascontiguousarray(raw.reshape(placed.rows, -1, BITS[tensor.dtype] // 8)[:, list(bound.stored.scale_slots)])
-        return self._aligned(raw, tensor)
+        return _aligned(raw, tensor)
 
     def rect(self, fragment: Fragment, row: int, col: int, rows: int, cols: int) -> QTensor:
         """A logical rectangle inside `fragment`, turned to the logical axes [out, in]."""
@@ -96,33 +157,77 @@ class Reader:
         top = fragment.row + down
         return self.rows(bound, fragment.lead, top, top + rows).cut(0, fragment.col + right, rows, cols)
 
+    def scales(self, listed: Iterable[tuple[Bound, Field]]) -> Iterator[tuple[list[tuple[Bound, Field]], np.ndarray]]:
+        """Fields of `listed` weights, read once: tensors that follow each other in a file, with all their bytes, one behind the other."""
+        due = sorted(((b.tensor(f), (b, f)) for b, f in listed), key=lambda pair: (pair[0].file, pair[0].start))  # type: ignore[union-attr]
+        for group in _runs([(tensor, pair) for tensor, pair in due if tensor is not None]):
+            first = group[0][0]
+            size = sum(tensor.nbytes for tensor, _ in group)
+            yield [pair for _, pair in group], self.part(first, 0, size) if size <= CHUNK else self.bytes_of(first)
+
     def scale_problems(self) -> list[Problem]:
-        """Scales that are NaN, infinite or zero (negative, too, where the format has no negative ones), with the first place of each tensor."""
-        listed = [b for b in self.source.bound if b.scale is not None]
-        if sum(b.scale.nbytes for b in listed) > SCALE_LIMIT:  # type: ignore[union-attr]
-            return []
-        problems = []
-        for bound in listed:
-            for field in bound.encoding.stored_fields:
-                if field.role in (Role.SCALE, Role.DIVISOR):
-                    problems += self._bad_values(bound, field)
-        return problems
+        """Scales that are NaN, infinite or zero (negative, too, where codes have a sign of their own), with the first place of each tensor."""
+        found: dict[int, list[Problem]] = {}
+        listed = [(b, f) for b in self.source.bound if b.encoding.quantized for f in b.encoding.stored_fields
+                  if f.role in (Role.SCALE, Role.DIVISOR) and b.tensor(f) is not None]
+        with self.unchanged():
+            for group, raw in self.scales(listed):
+                if _all_good(group, raw):
+                    continue
+                start = 0
+                for bound, field in group:
+                    tensor = bound.tensor(field)
+                    assert tensor is not None
+                    found.setdefault(id(bound), []).extend(_bad_values(bound, field, tensor, raw[start : start + tensor.nbytes]))
+                    start += tensor.nbytes
+        return [problem for bound in self.source.bound for problem in found.get(id(bound), ())]
 
-    def _bad_values(self, bound: Bound, field: Field) -> list[Problem]:
-        tensor = bound.tensor(field)
-        assert tensor is not None
-        values = codec.look(field, self._aligned(self.bytes_of(tensor), tensor), (1, tensor.nbytes * 8 // BITS[tensor.dtype]))
-        signed = bound.encoding.zero is not None or bound.encoding.element.startswith(("int", "uint"))
-        low = np.abs(values) if signed else values
-        # NaN fails both comparisons. Padding of a stored grid is zero by right: `_bad_scale` looks closer.
-        if low.min(initial=1) > 0 and values.max(initial=1) < np.inf:
-            return []
-        return _bad_scale(bound, tensor, low)
 
-    @staticmethod
-    def _aligned(raw: np.ndarray, tensor: Tensor) -> np.ndarray:
-        size = BITS[tensor.dtype] // 8
-        return raw.copy() if size > 1 and raw.size and raw.ctypes.data % size else raw
+Run = list[tuple[Tensor, tuple[Bound, Field]]]
+
+
+def _runs(due: Run) -> Iterator[Run]:
+    """Tensors in the order of the files, cut where there is a gap, another kind of value, or more than CHUNK bytes."""
+    group: Run = []
+    for own, pair in due:
+        first, last = (group[0][0], group[-1][0]) if group else (own, None)
+        same = not group or (own.dtype, pair[1].element) == (group[0][0].dtype, group[0][1][1].element)
+        if last is None or not same or own.file != last.file or own.start != last.start + last.nbytes or own.start + own.nbytes > first.start + CHUNK:
+            if group:
+                yield group
+            group = []
+        group.append((own, pair))
+    if group:
+        yield group
+
+
+def _aligned(raw: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Bytes where values of their dtype can be read; a copy only where the file has them at an odd place."""
+    size = BITS[tensor.dtype] // 8
+    return raw.copy() if size > 1 and raw.size and raw.ctypes.data % size else raw
+
+
+def field_values(field: Field, tensor: Tensor, raw: np.ndarray) -> np.ndarray:
+    """The values that stored bytes of a field stand for, float32 [1, n], without its inner fields."""
+    return codec.look(field, _aligned(raw, tensor), (1, len(raw) * 8 // BITS[tensor.dtype]))
+
+
+def _all_good(group: list[tuple[Bound, Field]], raw: np.ndarray) -> bool:
+    """Whether every value of a run is finite and positive: nearly always, so it is asked first. NaN fails both comparisons."""
+    bound, field = group[0]
+    tensor = bound.tensor(field)
+    assert tensor is not None
+    values = field_values(field, tensor, raw)
+    return bool(values.min(initial=1) > 0 and values.max(initial=1) < np.inf)
+
+
+def _bad_values(bound: Bound, field: Field, tensor: Tensor, raw: np.ndarray) -> list[Problem]:
+    values = field_values(field, tensor, raw)
+    low = np.abs(values) if ELEMENTS[bound.encoding.element].kind in ("int", "offset") else values
+    # NaN fails both comparisons. Padding of a stored grid is zero by right: `_bad_scale` looks closer.
+    if low.min(initial=1) > 0 and values.max(initial=1) < np.inf:
+        return []
+    return _bad_scale(bound, tensor, low)
 
 
 def _bad_scale(bound: Bound, tensor: Tensor, values: np.ndarray) -> list[Problem]:

@@ -59,6 +59,7 @@ class Source:
     bound: list[Bound]
     problems: list[Problem]
     claims: Claims = field(default_factory=Claims)
+    constants: list[tuple[Stored, Tensor]] = field(default_factory=list)  # tensors of no weight, whose values the layout says
     carried: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property

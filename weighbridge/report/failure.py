@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from weighbridge.errors import Problem, WeighbridgeError
-from weighbridge.report.table import clean
+from weighbridge.report.visible import visible
 
 MANY, SHOWN = 20, 5
 _NUMBER = re.compile(r"\d[\d,.]*")
@@ -47,8 +47,8 @@ def _groups(problems: Iterable[Problem]) -> list[list[Problem]]:
 
 
 def _problem(problem: Problem, with_hint: bool) -> list[str]:
-    place = f"{clean(problem.where)}: " if problem.where else ""
-    lines = [f"error[{problem.code}]: {place}{clean(problem.message)}"]
+    place = f"{visible(problem.where)}: " if problem.where else ""
+    lines = [f"error[{problem.code}]: {place}{visible(problem.message)}"]
     if problem.hint and with_hint:
-        lines.append(f"  next: {clean(problem.hint)}")
+        lines.append(f"  next: {visible(problem.hint)}")
     return lines

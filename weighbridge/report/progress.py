@@ -7,6 +7,7 @@ import threading
 import time
 
 from weighbridge.report.units import size
+from weighbridge.report.visible import visible
 
 
 class Progress:
@@ -27,7 +28,7 @@ class Progress:
             self.first = done if self.first is None else self.first
             speed = (done - self.first) / max(now - self.started, 1e-6)
             left = (total - done) / speed if speed > 0 else 0.0
-            sys.stderr.write(f"\r\033[K{self.verb} {size(done)} of {size(total)}  {size(int(speed))}/s  {_time(left)} left  memory {size(_memory())}")
+            sys.stderr.write(f"\r\033[K{visible(self.verb)} {size(done)} of {size(total)}  {size(int(speed))}/s  {_time(left)} left  memory {size(_memory())}")
             sys.stderr.flush()
         finally:
             self.lock.release()

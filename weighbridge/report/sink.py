@@ -1,4 +1,9 @@
-"""The only place that prints. stdout is the document, stderr is talk."""
+"""The only place that prints. stdout is the document, stderr is talk.
+
+A document is shown to people in two steps. Its texts become `visible` before a renderer sees them, so that no name makes a line, a colour or
+a command; and the finished lines are looked at once more, so that nothing that a terminal obeys leaves the program. JSON keeps the true
+names in its own escapes.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +13,31 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from weighbridge import __version__
 from weighbridge.errors import Usage, WeighbridgeError
+from weighbridge.report import jsontext, visible
 
 FORMATS = ("text", "json", "markdown")
 ENDINGS = {".md": "markdown", ".markdown": "markdown", ".json": "json", ".svg": "svg", ".html": "html", ".htm": "html"}
 
 
-def emit(document: dict[str, Any], text: Callable[[], str], markdown: Callable[[], str] | None = None,
-         format: str = "text", output: Path | None = None) -> None:
-    """Write a document in one format, to stdout or into the file `output`. Only the wanted form is made."""
+Renderer = Callable[[dict[str, Any]], str]
+
+
+def emit(document: dict[str, Any], text: Renderer, markdown: Renderer | None = None, format: str = "text", output: Path | None = None, *,
+         colour: bool = False) -> None:
+    """Write a document in one format, to stdout or into the file `output`. Only the wanted form is made.
+
+    `text` and `markdown` get the document with all of its texts made visible. `colour`: the text uses colours of our palette.
+    """
     if format == "json":
         body = to_json(document)
     elif format == "markdown":
         if markdown is None:
             raise Usage("this verb has no Markdown form", "--format", "use --format text or --format json")
-        body = markdown()
+        body = visible.lines(markdown(visible.shown(document)))
     elif format == "text":
-        body = text()
+        body = visible.lines(text(visible.shown(document)), colour=colour)
     else:
         raise Usage(f"no format {format!r}; known are {', '.join(FORMATS)}", "--format")
     save_or_put(body, output)
@@ -39,24 +49,18 @@ def form(format: str | None, output: Path | None) -> str:
 
 
 def save_or_put(body: str, output: Path | None) -> None:
-    """A finished body to stdout, or into the file `output`."""
+    """A finished body to stdout, or into the file `output`: a form for machines, or what `visible.lines` gave."""
     if output is None:
         put(body)
     else:
         _save(output, body if body.endswith("\n") else body + "\n")
 
 
-def plain_json(value: dict[str, Any]) -> str:
-    """A JSON document of somebody else's schema, as it is."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-
-
 def to_json(document: dict[str, Any]) -> str:
     """One JSON document with `schema` and `version` in front."""
     if "schema" not in document:
         raise ValueError("a document needs a schema")
-    whole = {"schema": document["schema"], "version": __version__, **document}
-    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode()
+    return jsontext.pretty({"schema": document["schema"], "version": __version__, **document})
 
 
 def put(body: str) -> None:
@@ -71,8 +75,12 @@ def put(body: str) -> None:
     stream.flush()
 
 
+_flow = visible.Flow()
+
+
 def stream(text: str) -> None:
     """A part of the document that appears while it is made: to stdout at once."""
+    text = _flow(text)
     out = getattr(sys.stdout, "buffer", None)
     if out is None:
         sys.stdout.write(text)
@@ -82,9 +90,9 @@ def stream(text: str) -> None:
 
 
 def talk(line: str) -> None:
-    """A line for the person who waits: stderr, never in the document's way."""
+    """A line for the person who waits: stderr, never in the document's way. Names in it are `visible` already; what steers a terminal is made so."""
     try:
-        print(line, file=sys.stderr, flush=True)
+        print(visible.lines(line), file=sys.stderr, flush=True)
     except BrokenPipeError:
         pass
 

@@ -5,11 +5,13 @@ Colours come as classes of `palette`: a file of its own carries the rules, a pic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from functools import lru_cache
 from xml.sax.saxutils import escape, quoteattr
 
 from weighbridge.report import palette
-from weighbridge.report.table import clean
+from weighbridge.report.visible import visible
 
 BASE = ("text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;stroke:none}.small{font-size:11px}.head{font-size:16px;font-weight:650}"
         ".bold{font-weight:650}.mono{font-family:ui-monospace,'SF Mono',Menlo,Consolas,monospace;font-size:12px}"
@@ -17,14 +19,23 @@ BASE = ("text{font:13px system-ui,-apple-system,'Segoe UI',sans-serif;stroke:non
 _ILLEGAL = {code: "\ufffd" for code in (*range(0x20), 0x7F, 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)) if code not in (9, 10, 13)}
 
 
+_COMMAND = re.compile(r"^\s*::|##\[")  # see `visible.lines`; here as entities
+
+
 def text_of(words: object) -> str:
-    """Other people's text as XML text: control characters made visible, markup escaped, nothing that XML forbids."""
-    return escape(clean(str(words)).translate(_ILLEGAL))
+    """Other people's text as XML text: control characters made visible, markup escaped, nothing that XML forbids, no command to a CI runner."""
+    return _COMMAND.sub(lambda m: m[0].replace(":", "&#58;").replace("[", "&#91;"), escape(visible(str(words)).translate(_ILLEGAL)))
 
 
 def attribute(words: object) -> str:
     """The same as a quoted attribute."""
-    return quoteattr(clean(str(words)).translate(_ILLEGAL))
+    return quoteattr(visible(str(words)).translate(_ILLEGAL)).replace("##[", "##&#91;")
+
+
+@lru_cache(4096)
+def classed(classes: str) -> str:
+    """The value of a class attribute. Its words are ours; one that came from a document is no way out of the attribute."""
+    return attribute(classes)
 
 
 def number(value: float) -> str:
@@ -33,29 +44,29 @@ def number(value: float) -> str:
 
 
 def text(x: float, y: float, words: object, classes: str = "ink") -> str:
-    return f'<text class="{classes}" x="{number(x)}" y="{number(y)}">{text_of(words)}</text>'
+    return f'<text class={classed(classes)} x="{number(x)}" y="{number(y)}">{text_of(words)}</text>'
 
 
 def rect(x: float, y: float, width: float, height: float, classes: str, *, round: float = 0, title: object = None, extra: str = "") -> str:
     """A rectangle; `title` is what a pointer over it, and a screen reader, tells."""
     inside = f"><title>{text_of(title)}</title></rect>" if title is not None else "/>"
     corner = f' rx="{number(round)}"' if round else ""
-    return f'<rect class="{classes}" x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{corner}{extra}{inside}'
+    return f'<rect class={classed(classes)} x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"{corner}{extra}{inside}'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, classes: str = "s-line", extra: str = "") -> str:
-    return f'<line class="{classes}" x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"{extra}/>'
+    return f'<line class={classed(classes)} x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}"{extra}/>'
 
 
 def path(d: str, classes: str, *, title: object = None, extra: str = "") -> str:
     inside = f"><title>{text_of(title)}</title></path>" if title is not None else "/>"
-    return f'<path class="{classes}" d="{d}"{extra}{inside}'
+    return f'<path class={classed(classes)} d="{d}"{extra}{inside}'
 
 
 def group(body: Iterable[str], *, label: object = None, classes: str = "") -> str:
     """Elements that belong together; `label` names them to a screen reader."""
     named = f" role=\"group\" aria-label={attribute(label)}" if label is not None else ""
-    return f"<g{f' class={quoteattr(classes)}' if classes else ''}{named}>{''.join(body)}</g>"
+    return f"<g{f' class={classed(classes)}' if classes else ''}{named}>{''.join(body)}</g>"
 
 
 def picture(width: float, height: float, title: object, body: Iterable[str], *, says: object = "", style: str = "", inside_page: bool = False,

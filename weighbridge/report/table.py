@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from weighbridge.report import markdown
+from weighbridge.report.visible import visible
+
 Cell = str | int | None
 
 
@@ -22,22 +25,15 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[Cell]], total: Seque
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]], total: Sequence[Cell] | None = None) -> str:
-    """The same as a Markdown table. A pipe in a cell is escaped: tensor names are other people's text."""
+    """The same as a Markdown table. Cells are text: tensor names are other people's, and none of it becomes markup."""
     body = [*rows, total] if total is not None else list(rows)
-    numeric = _numeric(len(head), body)
-    lines = [_pipes(head), _pipes(["--:" if right else "---" for right in numeric])]
-    return "\n".join(lines + [_pipes([_shown(cell) for cell in row]) for row in body])
-
-
-def clean(text: str) -> str:
-    """Text with control characters made visible: a name from a file must not steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return markdown.rows([markdown.escaped(h) for h in head], _numeric(len(head), body), [[markdown.escaped(_shown(cell)) if cell != "-" else "-" for cell in row] for row in body])
 
 
 def _shown(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
-    return "" if cell is None else clean(cell)
+    return "" if cell is None else visible(cell)
 
 
 def _numeric(columns: int, rows: Sequence[Sequence[Cell]]) -> list[bool]:
@@ -48,7 +44,3 @@ def _numeric(columns: int, rows: Sequence[Sequence[Cell]]) -> list[bool]:
 
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
     return "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric, strict=True)).rstrip()
-
-
-def _pipes(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
-from weighbridge.report import palette, svg
+from weighbridge.report import jsontext, palette, svg
 
 # Nothing may be fetched; the page's own style and script are inline. A name from a checkpoint that slipped through as markup could load nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -51,5 +49,4 @@ def page(title: str, body: str, *, style: str = "", script: str = "", data: Any 
 
 def embedded(data: Any) -> str:
     """JSON for a script element: `<`, `>` and `&` are escapes, so that no text in it can end the element or begin a comment."""
-    return (msgspec.json.encode(data).decode().replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-            .replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+    return jsontext.compact(data).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -6,6 +6,9 @@ Here is what the readers' skip lists share: the refusal of an entry, and a regul
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from math import comb
 
@@ -13,6 +16,9 @@ from weighbridge.errors import WeighbridgeError
 
 LONGEST_ENTRY = 1000  # characters; the longest published entry has fewer than 100
 MOST_STEPS = 10_000_000  # of one match, by the estimate below: about 0.1 s
+
+SECONDS = 2.0  # of this thread's work, for all lists of one question; the longest published list, 712 entries against 61,000 modules, takes 0.5
+STRIDE = 64  # comparisons between two looks at the clock
 
 # Module names that most model classes join to one weight. A reader that joins them wants one precision for all parts.
 FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj"),
@@ -48,6 +54,29 @@ class EntryRefused(WeighbridgeError):
         self.reason = reason
 
 
+class Patience:
+    """The work that matching may take, in seconds of this thread's CPU time: other jobs on the machine change no answer much.
+
+    One for each question that a user asks: all lists and readers of it share what is left.
+    """
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.seconds, self.used = seconds, 0.0
+
+    @contextmanager
+    def spent(self) -> Iterator[float]:
+        """The moment (of `time.thread_time`) at which it is over; what the block takes is counted."""
+        start = time.thread_time()
+        try:
+            yield start + self.seconds - self.used
+        finally:
+            self.used += time.thread_time() - start
+
+    @property
+    def over(self) -> str:
+        return f"it was not tried: matching of all lists took {self.seconds:g} s of work before it"
+
+
 def shown(entry: object) -> str:
     """An entry for a message: quoted, and cut when it is long."""
     text = repr(entry)
@@ -75,6 +104,22 @@ def regex(entry: str, pattern: str, text: str, *, whole: bool = False) -> bool:
     return (compiled.fullmatch(text) if whole else compiled.match(text)) is not None
 
 
+def required_words(pattern: str) -> list[str]:
+    """Words (letters, digits, `_`, `-`) that stand in every text that the expression matches; none where that cannot be said simply."""
+    if "|" in pattern or "(?" in pattern:
+        return []
+    words, depth = [""], 0
+    for token in _TOKEN.finditer(pattern):
+        depth += (token["open"] is not None) - (token["close"] is not None)
+        if token["repeat"]:
+            words[-1] = words[-1][:-1]  # its last letter may not be there
+        elif not depth and re.fullmatch(r"[\w-]", token[0]):
+            words[-1] += token[0]
+            continue
+        words.append("")
+    return [word for word in words if word]
+
+
 class _Endless(Exception):
     pass
 
@@ -85,6 +130,7 @@ def _read(pattern: str) -> tuple[re.Pattern[str], int, int]:
     compiled = re.compile(pattern)
     choices, groups = 1, [_Group()]
     varies = after_repeat = False  # of what stands just before
+    grouped = False
     for token in _TOKEN.finditer(pattern):
         kind = token.lastgroup if token["repeat"] is None else "repeat"
         if kind == "repeat" and after_repeat:
@@ -105,9 +151,11 @@ def _read(pattern: str) -> tuple[re.Pattern[str], int, int]:
             least, most = _bounds(token)
             if most > 1 and varies:
                 raise _Endless("it repeats something that itself repeats or chooses: the time may grow exponentially")
-            choices *= 2 if most <= 1 else 1
+            # A group may match nothing, and is then repeated without an end of the text to stop it.
+            choices *= 2 if most <= 1 else max(1, least) if grouped else 1
             groups[-1].add(int(most > 1 and most != least), True)
         varies = varies if kind == "close" else False
+        grouped = kind == "close"
     return compiled, groups[0].repeats, choices * groups[0].choices
 
 

@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain
 
 from weighbridge.errors import Usage
-from weighbridge.runtimes import FUSED, LONGEST_ENTRY, EntryFails, EntryRefused, llama_cpp, neuron, sglang, shown, tensorrt_llm, transformers, vllm
+from weighbridge.runtimes import FUSED, LONGEST_ENTRY, STRIDE, EntryFails, EntryRefused, Patience, llama_cpp, neuron, required_words, sglang, shown, tensorrt_llm, transformers, vllm
 
 MOST_ENTRIES, MOST_MODULES, LONGEST_MODULE = 20_000, 1_000_000, 1000
-SECONDS = 20.0  # the longest published list, 712 entries against 61,000 modules, takes about one at worst
+_NO_GLOB = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,10 @@ class Rule:
     marked: bool = False
     reverse: bool = False
     part: str = ""
+
+    def pattern(self, entry: str) -> bool:
+        """Whether the reader takes the entry for a pattern, not for a text."""
+        return self.kind == "regex" or (self.marked and entry.startswith("re:")) or (self.kind == "glob" and not _NO_GLOB.isdisjoint(entry))
 
 
 RULES: Mapping[str, Rule] = {
@@ -92,38 +95,44 @@ def rule(reader: str) -> Rule:
     return RULES[reader]
 
 
-def resolve(entries: Iterable[str], modules: Iterable[str], reader: str, seconds: float = SECONDS) -> Resolution:
+def resolve(entries: Iterable[str], modules: Iterable[str], reader: str, patience: Patience | None = None) -> Resolution:
     """Match a whole list with all modules as `reader` does. `modules` are paths as the reader spells them, parts of fused layers apart.
 
-    One bad entry does not hide the others: it is named in `failing` or `refused`. Raises Usage for lists out of all bounds, and
-    when the time is up.
+    One bad entry does not hide the others: it is named in `failing` or `refused`, and so are entries for which no time is left (plain
+    ones are matched first). Raises Usage for lists out of all bounds.
     """
-    how, deadline = rule(reader), time.monotonic() + seconds
+    how, patience = rule(reader), patience or Patience()
     listed, paths = _bounded("entries", entries, MOST_ENTRIES, LONGEST_ENTRY), _bounded("modules", modules, MOST_MODULES, LONGEST_MODULE)
-    candidates = _candidates(listed, paths, how)
     matched: dict[str, tuple[str, ...]] = {}
     failing: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for entry in listed:
-        try:
-            matched[entry] = _hits(entry, candidates(entry), how, deadline)
-        except EntryFails as error:
-            failing[entry] = error.reason
-        except EntryRefused as error:
-            refused[entry] = error.reason
+    with patience.spent() as end:
+        candidates = _candidates(listed, paths, how)
+        for entry in sorted(listed, key=lambda entry: how.pattern(entry)):
+            try:
+                matched[entry] = _hits(entry, candidates, how, end)
+            except EntryFails as error:
+                failing[entry] = error.reason
+            except EntryRefused as error:
+                refused[entry] = error.reason
+            except TimeoutError:
+                refused[entry] = patience.over
+    matched = {entry: matched[entry] for entry in listed if entry in matched}
     hit = {module for found in matched.values() for module in found}
     return Resolution(
         reader, {entry: found for entry, found in matched.items() if found}, tuple(entry for entry, found in matched.items() if not found),
         failing, refused, tuple(m for m in paths if m in hit), tuple(m for m in paths if m not in hit), tuple(_splits(paths, hit, how)))
 
 
-def _hits(entry: str, modules: Sequence[str], how: Rule, deadline: float) -> tuple[str, ...]:
-    found = []
-    for module in chain(modules, [None]):  # the time is also looked at where there is no module
-        if time.monotonic() > deadline:
-            raise Usage(f"the time for matching is up at skip entry {shown(entry)}; no answer", hint="ask with fewer modules or a shorter list")
-        if module is not None and how.matches(entry, module):
-            found.append(module)
+def _hits(entry: str, candidates: Callable[[str], Sequence[str]], how: Rule, end: float) -> tuple[str, ...]:
+    """The modules that an entry matches. Raises TimeoutError at `end`, also where there is no module."""
+    if time.thread_time() > end:
+        raise TimeoutError
+    modules, found = candidates(entry), []
+    for start in range(0, len(modules), STRIDE):
+        found += [module for module in modules[start : start + STRIDE] if how.matches(entry, module)]
+        if time.thread_time() > end:
+            raise TimeoutError
     return tuple(found)
 
 
@@ -141,9 +150,10 @@ def _bounded(what: str, given: Iterable[str], most: int, longest: int) -> list[s
 
 
 def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[str], Sequence[str]]:
-    """For an entry the modules that it may match: those with its rarest word in a segment. Long lists would take minutes else.
+    """For an entry the modules that it may match: those with its rarest words in a segment. Long lists would take minutes else.
 
-    A word is a stretch without dots and signs, so the text that matches it lies within one segment of the path.
+    A word is a stretch without dots and signs, so the text that matches it lies within one segment of the path; between two dots of a plain
+    text it is the whole segment.
     """
     if len(entries) <= 16:
         return lambda entry: modules
@@ -154,17 +164,28 @@ def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[
         by_last.setdefault(segments[-1], []).append(number)
         for segment in set(segments):
             by_segment.setdefault(segment, []).append(number)
+    text = "." + ".".join(by_segment) + "."
 
     @cache
-    def count(word: str) -> int:
-        return sum(len(found) for segment, found in by_segment.items() if word in segment)
+    def holding(word: str) -> list[list[int]]:
+        """The numbers of the modules for each segment that holds the word."""
+        found, at = [], text.find(word)
+        while at >= 0:
+            end = text.find(".", at)
+            found.append(by_segment[text[text.rfind(".", 0, at) + 1 : end]])
+            at = text.find(word, end)
+        return found
 
     def candidates(entry: str) -> Sequence[str]:
-        words = sorted(_words(entry, how), key=len)[-8:]
-        if not words:
+        whole, words = _words(entry, how)
+        sets = [by_segment.get(word, []) for word in whole]
+        if words and not (sets and min(map(len, sets)) < 64):
+            word = min(sorted(words, key=len)[-8:], key=lambda word: sum(map(len, holding(word))))
+            sets.append([number for found in holding(word) for number in found])
+        if not sets:
             return modules
-        word = min(words, key=count)
-        numbers = {number for segment, found in by_segment.items() if word in segment for number in found}
+        sets.sort(key=len)
+        numbers = set(sets[0]).intersection(*sets[1:3])
         if how.reverse and "experts" in entry:  # a path within the entry has its last segment there too
             numbers.update(number for last, found in by_last.items() if last in entry for number in found)
         return [modules[number] for number in sorted(numbers)]
@@ -172,15 +193,17 @@ def _candidates(entries: list[str], modules: list[str], how: Rule) -> Callable[[
     return candidates
 
 
-def _words(entry: str, how: Rule) -> list[str]:
-    """Words that must stand in every module that `entry` matches; none where that cannot be said simply."""
+def _words(entry: str, how: Rule) -> tuple[list[str], list[str]]:
+    """Words that must stand in every module that `entry` matches: as whole segments, and within segments. None where that cannot be said simply."""
     text, kind = (entry[3:], "regex") if how.marked and entry.startswith("re:") else (entry, how.kind)
-    if kind == "open" or kind == "glob" and "[" in text or kind == "regex" and "|" in text:
-        return []
+    if kind == "open" or kind == "glob" and "[" in text:
+        return [], []
     if kind == "regex":
-        lead = re.match(r"[\w.-]*", text)[0]
-        text = lead if lead == text else lead[:-1]  # a sign after it may make its last character optional
-    return [word for word in re.split(r"[.*?]" if kind == "glob" else r"[.]", text) if word]
+        return [], required_words(text)
+    if kind == "literal" or _NO_GLOB.isdisjoint(text):
+        segments = text.split(".")
+        return [word for word in segments[1:-1] if word], [word for word in segments if word]
+    return [], [word for word in re.split(r"[.*?]", text) if word]
 
 
 def _splits(modules: list[str], hit: set[str], how: Rule) -> Iterable[Split]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 from weighbridge.errors import WeighbridgeError
-from weighbridge.runtimes import EntryFails, EntryRefused, skip
+from weighbridge.runtimes import EntryFails, EntryRefused, Patience, skip
 
 MOST_TRIED = 400  # short entries that are tried on all modules
 
@@ -22,20 +23,29 @@ class Unwritable(WeighbridgeError):
         self.module, self.also = module, also
 
 
-def skip_list(reader: str, candidates: Mapping[str, bool], spell: Callable[[str], tuple[str, ...]] | None = None) -> list[str]:
+def skip_list(reader: str, candidates: Mapping[str, bool], spell: Callable[[str], tuple[str, ...]] | None = None,
+              patience: Patience | None = None) -> list[str]:
     """The list for `candidates` (path as the reader spells it -> whether the reader must leave it unquantized).
 
     `spell` is what the reader makes of an entry before it compares (renames, variants); the entry itself where it is not given.
-    Raises Unwritable where no list gives exactly that split, and Usage for a reader that is not known.
+    Raises Unwritable where no list gives exactly that split, Usage for a reader that is not known, and WeighbridgeError where no time is left.
     """
+    patience = patience or Patience()
+    with patience.spent() as end:
+        return _written(reader, candidates, spell or (lambda entry: (entry,)), end)
+
+
+def _written(reader: str, candidates: Mapping[str, bool], spelled: Callable[[str], tuple[str, ...]], end: float) -> list[str]:
     how = skip.rule(reader)
     wanted = [path for path, skipped in candidates.items() if skipped]
     kept = [path for path, skipped in candidates.items() if not skipped]
-    spelled = spell or (lambda entry: (entry,))
     if not wanted or reader == "llama.cpp":
         return []
 
     def hits(entry: str, paths: list[str]) -> list[str]:
+        if time.thread_time() > end:
+            raise WeighbridgeError("skip-list-long", f"to find a short list for {len(candidates):,} modules took too much work", reader,
+                                   "give whole paths as entries")
         try:
             return [path for path in paths if any(how.matches(text, path) for text in spelled(entry))]
         except (EntryFails, EntryRefused):

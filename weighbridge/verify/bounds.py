@@ -1,87 +1,241 @@
-"""Which error each pair of encodings may show: the bound of the step that made one from the other.
+"""Which error a value may show: what correct rounding to the encodings on its way can do, whatever a file says of itself.
 
-The manifests say how two checkpoints are related. Without them a copy in the same encoding must be equal,
-and a re-encoded one must lie within what correct rounding does.
+The encodings of both sides are read from the files; those in between follow from the layouts that the manifests name (`hops.py`). Of
+all roundings to codes the three coarsest count, so a chain cannot be made longer to gain room: no bound reaches a quarter of a value. A share
+of a scale counts in a scale that the *other* side confirms, so a blown-up scale permits nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import NamedTuple
 
-from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.encoding.scheme import Encoding
+import numpy as np
+
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.qtensor import QTensor
+from weighbridge.formats.scheme import Encoding, Role
+from weighbridge.layouts import NEURON
 from weighbridge.layouts.options import Options
-from weighbridge.plan.steps import LEGACY, STEPS, choose, rounded
+from weighbridge.plan.reader import Reader
+from weighbridge.plan.source import Source
+from weighbridge.plan.steps import LEGACY, Kind, Refusal, Step, choose
+from weighbridge.verify.hops import Chain, chain, stations
 
-Bound = tuple[float, float]  # |error| <= max(first * |value|, second * scale)
+CODES = 3  # roundings to codes in one chain that count: to rows, back to blocks and to rows again is the longest that anybody has a use for
+SLACK = 2.0 * (1 + 2.0**-7)  # a scale may be this much larger than amax / peak: makers round it up to a power of two, or take a range for an amax
+
+COARSEST = ELEMENTS["e4m3"].largest  # of a value that went through codes on the way: their largest magnitude
 
 
-@dataclass(frozen=True)
+class Allowed(NamedTuple):
+    """|error| <= max(relative * |value|, absolute * scale). `wide`: new scales were made, from values around the value's own block.
+
+    `own`: the scale is that of the side that was made, as far as the other side confirms it; else it is derived from the other side alone.
+    """
+
+    relative: float
+    absolute: float
+    wide: bool = False
+    own: bool = True
+
+
 class Relation:
-    """How A and B are related: the hops that lead from one to the other, and which side was made."""
+    """How A and B are related, and the bound that follows for each pair of encodings."""
 
-    hops: tuple[dict[str, Any], ...]
-    made_is_a: bool
-    halved: bool
-    exact_attention: bool
+    def __init__(self, one: Source, two: Source) -> None:
+        self.chain: Chain = chain(one.checkpoint, two.checkpoint, one.layout, two.layout)
+        first = two if self.chain.made_is_a else one
+        found = stations(self.chain, first)
+        self.stations = found or []
+        if found is None:
+            self.chain = Chain()
+        stated = first.checkpoint.manifest.get("options")
+        own = stated if isinstance(stated, dict) else {}
+        self.halved = own.get("scale_rule") == "halve" and first.layout in NEURON
+        self.exact_attention = own.get("attention") == "exact"
 
-    def bound(self, a: Encoding, b: Encoding, stacked: bool) -> Bound:
-        """The bound for a value of encoding `a` in A against `b` in B."""
-        first, made = (b, a) if self.made_is_a else (a, b)
-        nested = _nested(first, made)
-        if not self.hops:
-            return _unrelated(first, made, nested)
+    def made_is_a(self, a: Encoding, b: Encoding) -> bool:
+        """Whether A is the side that was made, as far as is known; of two kinds of codes it is the one that holds less."""
+        if not self.chain.hops and a.quantized and b.quantized:
+            return _coarseness(a) > _coarseness(b)
+        return self.chain.made_is_a
+
+    def bound(self, a: Encoding, b: Encoding, weight: str, turned: bool, stacked: bool) -> Allowed:
+        """For a value of `weight` in encoding `a` in A against `b` in B, both in A's stored axes. `stacked`: it lies in a stack where it came from."""
+        first, made = (b, a) if self.made_is_a(a, b) else (a, b)
+        if not self.chain.hops:
+            return _unrelated(first, made)
+        if turned:
+            first, made = first.turned(), made.turned()
+        found = self._steps(first, made, weight, stacked)
+        if found is None:
+            return _unrelated(first, made)
+        allowed = _together(found, len(self.chain.hops))
+        # The kernel counts in shares of A's value; where A was made, that may be the smaller one.
+        return allowed._replace(relative=allowed.relative / (1 - allowed.relative)) if self.chain.made_is_a and len(found) > 1 else allowed
+
+    def _steps(self, first: Encoding, made: Encoding, weight: str, stacked: bool) -> list[tuple[Step, Encoding]] | None:
         halved = self.halved and (stacked or self.exact_attention)
-        step = choose(first, made, _options(self.hops[-1]), nested, halved)
-        relative, absolute = (step.relative, step.absolute) if step and step.lossy else (0.0, 0.0)
-        if len(self.hops) > 1:
-            for hop in self.hops:
-                more = _hop(hop, made)
-                relative, absolute = relative + more[0], absolute + more[1]
-        return relative, absolute
+        steps, before = [], first
+        for number, hop in enumerate(self.chain.hops):
+            after, stacked = self.stations[number].of(weight, before)
+            if number == len(self.chain.hops) - 1:
+                # A rank's share of a scale over the whole row looks like a scale of its own: the layout knows its true block.
+                after = _with_block_of(made, after) if made.quantized and after.quantized else made
+            options = replace(hop.options, scale_rule="halve") if hop.options.scale_rule == "reciprocal" else hop.options
+            step = choose(before, after, options, _nested(before, after), halved, Assumed(not options.inexact))
+            if isinstance(step, Refusal):
+                return None
+            if step.lossy:
+                steps.append((step, after))
+            halved = hop.layout in NEURON and options.scale_rule == "halve" and (stacked or options.attention == "exact")
+            before = after
+        return steps
 
 
-def relate(a: Checkpoint, b: Checkpoint) -> Relation:
-    """Read the manifests of both: was B made from A, or A from B, over however many conversions?"""
-    for first, made, made_is_a in ((a, b, False), (b, a, True)):
-        hops = made.hops
-        starts = [i for i, h in enumerate(hops) if h.get("from") == first.digest]
-        if starts:
-            own = first.manifest.get("options")
-            own = own if isinstance(own, dict) else {}
-            return Relation(tuple(hops[starts[-1]:]), made_is_a, own.get("scale_rule") == "halve", own.get("attention") == "exact")
-    return Relation((), False, False, False)
+def _together(steps: list[tuple[Step, Encoding]], hops: int) -> Allowed:
+    """The roundings of a chain, one after the other; what one adds passes through the next. Of codes `CODES` count, of each float type one."""
+    codes = sorted(((step.relative, step.absolute) for step, after in steps if after.quantized), reverse=True)[:CODES]
+    floats = {after.dtype: (step.relative, step.absolute) for step, after in steps if not after.quantized}
+    relative, absolute = 1.0, 0.0
+    for more in (*codes, *floats.values()):
+        relative, absolute = relative * (1 + more[0]), absolute + more[1]
+    wide = any(step.kind is Kind.QUANTIZE for step, _ in steps)
+    if hops == 1:
+        return Allowed(relative - 1, absolute, wide)
+    # A value may lose to one rounding by its size and to another by the scale: an eighth covers the sum of both.
+    return Allowed(relative - 1, absolute * (1 + 2.0**-3), wide, own=False)
 
 
-def _options(hop: dict[str, Any]) -> Options:
-    stated = hop.get("options")
-    rule = stated.get("scale_rule") if isinstance(stated, dict) else None
-    return Options(scale_rule=rule if rule in ("halve", "legacy-448-240") else "halve")
-
-
-def _hop(hop: dict[str, Any], made: Encoding) -> Bound:
-    """The loosest bound of a hop's lossy steps; a scale of Neuron's form is twice one of the published form."""
-    told = hop.get("lossy")
-    steps = [STEPS[name] for name in told if name in STEPS and name != "reciprocal"] if isinstance(told, list) else []
-    stated = hop.get("options")
-    if isinstance(stated, dict) and stated.get("scale_dtype") == "BF16":
-        steps = [rounded(s) if s.name in ("double", "quantize", "requantize") else s for s in steps]
-    twice = 2.0 if str(hop.get("layout", "")).startswith("neuron") and made.peak == 448.0 else 1.0
-    return max((s.relative for s in steps), default=0.0), twice * max((s.absolute for s in steps), default=0.0)
-
-
-def _unrelated(a: Encoding, b: Encoding, nested: bool) -> Bound:
-    if a.quantized and b.quantized and a.peak != b.peak:
-        return LEGACY.relative, LEGACY.absolute
+def _unrelated(a: Encoding, b: Encoding) -> Allowed:
+    """Nothing is known: equal encodings must hold equal values, others what one correct rounding does."""
+    nested = _nested(a, b)
+    if {a.element, b.element} == {"e4m3fn", "e4m3"}:
+        return Allowed(LEGACY.relative, LEGACY.absolute, a.block != b.block)
     # Either may have been made from the other, or both from a third: a rounding may lie between them.
-    steps = [choose(a, b, Options(), nested, False)]
+    found = [choose(a, b, Options(inexact=True), nested, False, Assumed(False))]
     if not a.quantized and not b.quantized:
-        steps.append(choose(b, a, Options(), nested, False))
-    return max(((s.relative, s.absolute) for s in steps if s and s.lossy), default=(0.0, 0.0))
+        found.append(choose(b, a, Options(), nested, False, Assumed(False)))
+    steps = [s for s in found if isinstance(s, Step)]
+    relative, absolute = max(((s.relative, s.absolute) for s in steps if s.lossy), default=(0.0, 0.0))
+    return Allowed(relative, absolute, any(s.kind is Kind.QUANTIZE for s in steps))
+
+
+class Assumed:
+    """What is taken for true of scales that a hop had and that nobody can read any more: that an exact way was open, or not."""
+
+    def __init__(self, exact: bool) -> None:
+        self.exact = exact
+
+    def powers(self) -> bool:
+        return self.exact
+
+    def spread(self, block: tuple[int, int]) -> int:
+        return 0 if self.exact else 1 << 10
+
+    def zeros_are(self, value: int) -> bool:
+        return self.exact
+
+
+def _coarseness(encoding: Encoding) -> float:
+    """Half a step of a code over the largest one: what rounding to it does to a block."""
+    element = ELEMENTS[encoding.element]
+    return max(element.relative, element.absolute / element.largest)
+
+
+def _with_block_of(made: Encoding, after: Encoding) -> Encoding:
+    """An encoding with the block that the layout knows for its scale."""
+    block = after.block
+    if block is None or made.scale is None:
+        return made
+    return replace(made, factors=tuple(f._replace(block=block) if f is made.scale else f for f in made.factors))
 
 
 def _nested(first: Encoding, made: Encoding) -> bool:
     if first.block is None or made.block is None:
         return False
-    return all(own % new == 0 for own, new in zip(first.block, made.block, strict=True))
+    return all(own == 0 or (new != 0 and own % new == 0) for own, new in zip(first.block, made.block, strict=True))
+
+
+class Grid(NamedTuple):
+    """Scales that the absolute bound counts in: float32 [rows, columns], with the block and the place of the region in it."""
+
+    scale: np.ndarray
+    origin: tuple[int, int]
+    block: tuple[int, int]
+
+
+class Allowances:
+    """The scales that an absolute bound may count in."""
+
+    def __init__(self, first: Reader) -> None:
+        self.first = first
+        self.largest: dict[str, float] = {}
+
+    def grid(self, first: QTensor, made: QTensor, allowed: Allowed, weight: str) -> Grid:
+        """For a region of `weight`: the scale of the side that was made, and no more than the other side's values explain.
+
+        Where blocks were kept or cut, the other side's scale of the same block says it. Where new scales were made over other blocks, the
+        largest value of the whole weight does.
+        """
+        everywhere = (1 << 30, 1 << 30)
+        if not allowed.absolute or not (first.encoding.quantized or made.encoding.quantized):
+            return Grid(np.ones((1, 1), np.float32), (0, 0), everywhere)
+        coded = made if made.encoding.quantized else first
+        peak = made.encoding.peak if made.encoding.quantized else COARSEST
+        if allowed.wide or not first.encoding.quantized:
+            limit = np.float32(min(SLACK * self._largest(weight) / peak, 3e38))
+            if not (allowed.own and made.encoding.quantized):
+                return Grid(np.full((1, 1), limit, np.float32), (0, 0), everywhere)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):
+                limit = np.float32(SLACK * first.encoding.peak / peak) * _scale_around(first, coded)
+        own, block = scale_of(coded)
+        grid = np.fmin(own, limit) if allowed.own and made.encoding.quantized else np.broadcast_to(limit, own.shape)
+        return Grid(np.ascontiguousarray(grid, np.float32), coded.origin, block)
+
+    def _largest(self, weight: str) -> float:
+        """The largest magnitude of a logical weight on the other side; of codes, what their largest scale could hold."""
+        if weight not in self.largest:
+            source = self.first.source
+            found = 0.0
+            for number, part in source.holders.get(weight, ()):
+                q = self.first.matrix(source.bound[number], part.lead).cut(part.at_row, part.at_col, *part.extent)
+                found = max(found, _peak(q))
+            self.largest[weight] = found
+        return self.largest[weight]
+
+
+def scale_of(q: QTensor) -> tuple[np.ndarray, tuple[int, int]]:
+    """What each block's codes are multiplied by, float32 [rows, columns] (without a sign), and the block in values."""
+    scale = q.scale
+    assert scale is not None
+    high, wide = (size or 1 << 30 for size in scale.field.block)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        found = 1 / scale.values if scale.field.role is Role.DIVISOR else scale.values
+    return np.abs(found), (high, wide)
+
+
+def _peak(q: QTensor) -> float:
+    if q.encoding.quantized:
+        scale, _ = scale_of(q)
+        return float(scale.max(initial=0, where=np.isfinite(scale))) * (q.encoding.peak if q.encoding.zero is None else 2 * q.encoding.peak)
+    found = 0.0
+    for row in range(0, q.shape[0], 256):
+        band = np.abs(q.cut(row, 0, min(256, q.shape[0] - row), q.shape[1]).decode())
+        found = max(found, float(band.max(initial=0, where=np.isfinite(band))))
+    return found
+
+
+def _scale_around(first: QTensor, made: QTensor) -> np.ndarray:
+    """The largest scale of `first` at the corners of each block of `made`."""
+    grid, block = scale_of(made)
+    starts, ends = [], []
+    for axis in (0, 1):
+        size, at = made.shape[axis], made.origin[axis]
+        edges = np.arange(grid.shape[axis]) * block[axis] - at
+        starts.append(np.clip(edges, 0, size - 1))
+        ends.append(np.clip(edges + block[axis] - 1, 0, size - 1))
+    corners = [np.abs(first.scales_at(rows, cols)) for rows in (starts[0], ends[0]) for cols in (starts[1], ends[1])]
+    return np.fmax(np.fmax(corners[0], corners[1]), np.fmax(corners[2], corners[3]))

@@ -1,241 +1,183 @@
-"""`verify A B`: every stored weight of A against what B holds of it, in A's own layout.
+"""`verify A B`: every stored byte of B against A, value by value where values can be read.
 
-A plan from B to A's layout says which rectangles of B make up each tensor of A; both sides are decoded
-rectangle by rectangle and compared. Nothing is written and memory does not grow with the model.
+Four looks, none of which writes anything or needs memory that grows with the model. (1) Every stored weight of A against every copy of it in
+B, within the bound of the encodings between them (`bands.py`, `bounds.py`). (2) Where one side says that this tool made it from the other:
+what `convert` writes, byte for byte (`replay.py`). (3) What holds no weight: numbers of ranks, padding, tensors that no inventory knows
+(`beside.py`). (4) What was looked at by none of these is named.
 """
 
 from __future__ import annotations
 
-import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TypeVar
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.convert.apply import Scratch, address, values
-from weighbridge.convert.run import thread_count
-from weighbridge.encoding import kernels
-from weighbridge.encoding.qtensor import QTensor
-from weighbridge.errors import Problem, Refused
-from weighbridge.layouts.placement import Part, clip
-from weighbridge.plan.bind import Bound, Source, bind
-from weighbridge.plan.cover import Fragment, cover
-from weighbridge.plan.plan import narrow
+from weighbridge.convert.threads import thread_count
+from weighbridge.errors import Problem, Refused, WeighbridgeError
+from weighbridge.formats.values import Scratch
+from weighbridge.layouts.placement import Part
+from weighbridge.plan.bind import bind
 from weighbridge.plan.reader import Reader
-from weighbridge.verify.bounds import Relation, relate
+from weighbridge.plan.source import Source
+from weighbridge.verify import beside
+from weighbridge.verify.bands import Comparer, Job, jobs_of
+from weighbridge.verify.bounds import Relation
+from weighbridge.verify.grades import Fault, Grade, Report, Reproduced
+from weighbridge.verify.replay import Replay, Unlike, replay_of
 
-ROWS = 256  # rows that are decoded at a time; both sides of 3072 columns stay in the second cache
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class Grade:
-    """What one stored weight of A came to. Sums are powers; `bound` is the (relative, absolute) that it must keep."""
-
-    name: str
-    grade: str = "identical"
-    values: int = 0
-    signal: float = 0.0
-    error: float = 0.0
-    max_relative: float = 0.0
-    equal: int = 0
-    violations: int = 0
-    bound: tuple[float, float] = (0.0, 0.0)
-    first: str = ""
-
-    @property
-    def sqnr_db(self) -> float | None:
-        good = self.error > 0 and self.signal > 0 and math.isfinite(self.error)
-        return round(10 * math.log10(self.signal / self.error), 2) if good else None
-
-    def row(self) -> dict[str, Any]:
-        relative = self.max_relative if math.isfinite(self.max_relative) else None
-        return {"name": self.name, "grade": self.grade, "sqnr_db": self.sqnr_db, "max_relative_error": relative,
-                "equal_share": round(self.equal / self.values, 6) if self.values else 1.0,
-                "bound": {"relative": self.bound[0], "absolute_of_scale": self.bound[1]}, "first": self.first or None}
-
-
-@dataclass
-class Report:
-    """All grades, and what one side lacks."""
-
-    a: str
-    b: str
-    layouts: tuple[str, str]
-    grades: list[Grade] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    surplus: list[str] = field(default_factory=list)
-    sampled: int = 0
-
-    @property
-    def ok(self) -> bool:
-        return not self.missing and not self.surplus and all(g.grade != "wrong" for g in self.grades)
-
-    def worst(self) -> Grade | None:
-        order = {"wrong": 0, "bounded": 1, "exact": 2, "identical": 3}
-        return min(self.grades, key=lambda g: (order[g.grade], g.sqnr_db if g.sqnr_db is not None else -math.inf), default=None)
-
-    def document(self) -> dict[str, Any]:
-        """The JSON of the contract (`weighbridge.verify/1`)."""
-        counts = {name: sum(g.grade == name for g in self.grades) for name in ("identical", "exact", "bounded", "wrong")}
-        signal, error = sum(g.signal for g in self.grades), sum(g.error for g in self.grades)
-        total = round(10 * math.log10(signal / error), 2) if 0 < error < math.inf and signal > 0 else None
-        worst = self.worst()
-        return {
-            "a": self.a, "b": self.b, "layouts": list(self.layouts), "weights": len(self.grades), "grades": counts,
-            "missing": self.missing, "surplus": self.surplus, "worst": worst.row() if worst else None, "total_sqnr_db": total,
-            "inexact": [g.row() for g in self.grades if g.grade in ("bounded", "wrong")][:1000], "sampled": self.sampled, "ok": self.ok,
-        }
-
-
-class _Job(NamedTuple):
-    """One stored weight of A, and for each of its rectangles the fragments of B."""
-
-    bound: Bound
-    pairs: tuple[tuple[int, Part, tuple[Fragment, ...]], ...]
+LACKING = frozenset({"missing-tensor", "weight-without-scale"})  # findings: B (or A) holds less than the model
+BEYOND = frozenset({"surplus-tensor", "scale-without-weight", "scale-beside-float"})  # findings: it holds more
+BESIDE = frozenset({"surplus-file", "index-names-absent", "index-lacks", "index-wrong-file"})  # of the index alone
+W = TypeVar("W")
+R = TypeVar("R")
 
 
 def verify(a: Checkpoint, b: Checkpoint, *, sample: int = 0, seed: int = 0, progress: Progress | None = None) -> Report:
-    """Grade B against A. Raises `Refused` where one of them cannot be read as a model at all."""
-    one, two = bind(a), bind(b)
-    report = Report(a.label, b.label, (one.layout, two.layout), sampled=sample)
-    fatal = _unreadable(one) + _unreadable(two)
+    """Grade B against A. Raises `Refused` where values of one side cannot be read and the bytes of both are not equal."""
+    try:
+        one, two = bind(a), bind(b)
+    except WeighbridgeError as error:  # of no known family, or with sizes that are none
+        return _by_bytes(a, b, list(error.problems), progress)
+    fatal = [p for source in (one, two) for p in source.problems if p.code not in LACKING | BEYOND | BESIDE]
     if fatal:
-        raise Refused(fatal)
-    report.surplus = [p.where for p in two.problems if p.code in ("surplus-tensor", "scale-without-weight", "scale-beside-float")]
-    report.surplus += [p.where for p in one.problems if p.code == "surplus-tensor"]
-    jobs = _jobs(one, two, report)
-    if sample and sample < len(jobs):
-        jobs = sorted(random.Random(seed).sample(jobs, sample), key=lambda j: j.bound.stored.name)
-    comparer = _Comparer(Reader(one), Reader(two), relate(a, b))
-    done, total = 0, sum(j.bound.weight.nbytes for j in jobs)
-    with ThreadPoolExecutor(thread_count()) as pool:
-        for job, grade in zip(jobs, pool.map(comparer.grade, jobs), strict=True):
-            report.grades.append(grade)
-            done += job.bound.weight.nbytes
+        return _by_bytes(a, b, list(dict.fromkeys(fatal)), progress)
+    return _Run(one, two, sample, seed, progress).report
+
+
+def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progress | None) -> Report:
+    """Two sides whose values are not read: equal bytes are equal weights. Different bytes are no verdict, and nor are different names."""
+    if not beside.same_headers(a, b) or a.problems or b.problems:
+        raise Refused(why)
+    one, two = Reader(beside.bare(a)), Reader(beside.bare(b))
+    report = Report(a.label, b.label, ("", ""), how="bytes")
+    done, total, differ = 0, sum(t.nbytes for t in a.tensors.values()), []
+    with one.unchanged(), two.unchanged():
+        for name, tensor in a.tensors.items():
+            place = beside.first_unequal(one, two, name)
+            if place is not None:
+                differ.append((name, place))
+            report.grades.append(Grade(name))
+            done += tensor.nbytes
             if progress:
                 progress(done, total)
+    if differ:
+        name, place = differ[0]
+        says = f"the bytes of {len(differ):,} of {len(a.tensors):,} tensors differ; whether their values do cannot be said"
+        raise Refused([*why, Problem("bytes-differ", says, f"{name}: byte {place:,}", "compare them with a tool that reads this form")])
     return report
 
 
-def _unreadable(source: Source) -> list[Problem]:
-    """What keeps a checkpoint from being compared; missing and surplus weights are findings, not this."""
-    found = ("missing-tensor", "surplus-tensor", "scale-without-weight", "weight-without-scale", "surplus-file", "index-names-absent",
-             "index-lacks", "index-wrong-file", "scale-beside-float")
-    return [p for p in source.problems if p.code not in found]
+class _Run:
+    """One comparison: two sources, a pool of threads with a scratch each, and the report that grows."""
 
-
-def _jobs(one: Source, two: Source, report: Report) -> list[_Job]:
-    jobs, lost = [], []
-    for bound in one.bound:
-        pairs, left = [], []
-        for part in bound.stored.placement.parts:
-            fragments, rest = cover((part.row, part.col, part.rows, part.cols), two.holders.get(part.weight, []))
-            left += rest
-            pairs.append((part.lead, part, tuple(fragments)))
-        if left:
-            lost.append(bound.stored.name)
-        else:
-            jobs.append(_Job(bound, tuple(pairs)))
-    stated = [p.where for p in (*one.problems, *two.problems) if p.code in ("missing-tensor", "weight-without-scale")]
-    report.missing = stated or lost  # the tensors that are not there, or else the weights that no tensor fills
-    return jobs
-
-
-class _Comparer:
-    """Compares rectangles; one Scratch for each thread."""
-
-    def __init__(self, one: Reader, two: Reader, relation: Relation) -> None:
-        self.one, self.two, self.relation = one, two, relation
+    def __init__(self, one: Source, two: Source, sample: int, seed: int, progress: Progress | None) -> None:
+        self.one, self.two, self.progress = Reader(one), Reader(two), progress
         self.local = threading.local()
+        self.report = Report(one.checkpoint.label, two.checkpoint.label, (one.layout, two.layout), sampled=sample)
+        jobs, lost = jobs_of(one, two)
+        self._names(lost)
+        chosen = None
+        if sample and sample < len(jobs):
+            kept = sorted(random.Random(seed).sample(jobs, sample), key=lambda job: job.bound.stored.name)
+            chosen = {part.weight for job in kept for part in job.bound.stored.placement.parts}
+            self._leave("not in the sample", [job.bound.stored.name for job in jobs if job not in kept])
+            jobs = kept
+        replay = self._replay()
+        slabs = replay.slabs(chosen) if replay else []
+        self.done, self.total = 0, sum(job.bound.weight.nbytes for job in jobs) + sum(Replay.size(slab) for slab in slabs)
+        with self.one.unchanged(), self.two.unchanged(), ThreadPoolExecutor(thread_count()) as self.pool:
+            comparer = Comparer(self.one, self.two, Relation(one, two))
+            self.report.grades = list(self._each(jobs, comparer.grade, lambda job: job.bound.weight.nbytes))
+            if replay:
+                unlike = [each for found in self._each(slabs, replay.compare, Replay.size) for each in found]
+                self._reproduced(replay, len({slab.place.target.stored.name for slab in slabs}), unlike)
+        self._beside(bool(replay))
 
-    def grade(self, job: _Job) -> Grade:
-        """The grade of one stored weight of A."""
-        grade = Grade(job.bound.stored.name)
-        if not hasattr(self.local, "scratch"):
-            self.local.scratch = Scratch()
-        for lead, part, fragments in job.pairs:
-            whole = self.one.matrix(job.bound, lead)
-            for fragment in fragments:
-                held = job.bound if not self.relation.made_is_a else self.two.source.bound[fragment.source]
-                self._fragment(grade, whole, part, fragment, held.stored.placement.stacked)
-        if grade.violations:
-            grade.grade = "wrong"
-        elif grade.error > 0 or grade.equal < grade.values:
-            grade.grade = "bounded"
-        return grade
+    def _each(self, work: list[W], function: Callable[[W, Scratch], R], size: Callable[[W], int]) -> Iterator[R]:
+        """`function` of each piece of work, over the threads, in order."""
+        def with_scratch(item: W) -> R:
+            if not hasattr(self.local, "scratch"):
+                self.local.scratch = Scratch()
+            return function(item, self.local.scratch)
 
-    def _fragment(self, grade: Grade, whole: QTensor, part: Part, fragment: Fragment, stacked: bool) -> None:
-        """All rows that `fragment` and `part` share, a band of rows at a time, in the stored axes of A."""
-        piece = narrow(part, fragment)
-        for start in range(0, piece.extent[0], ROWS):
-            band = clip(piece, 0, piece.at_row + start, min(piece.at_row + piece.extent[0], piece.at_row + start + ROWS), piece.at_row + start)
-            assert band is not None
-            a = whole.cut(band.at_row, band.at_col, *band.extent)
-            b = self.two.rect(fragment, band.row, band.col, band.rows, band.cols)
-            self._band(grade, a, b.T if band.turned else b, band, stacked)
+        for item, result in zip(work, self.pool.map(with_scratch, work), strict=True):
+            self.done += size(item)
+            if self.progress:
+                self.progress(self.done, self.total)
+            yield result
 
-    def _band(self, grade: Grade, a: QTensor, b: QTensor, band: Part, stacked: bool) -> None:
-        bound = self.relation.bound(a.encoding, b.encoding, stacked)
-        grade.bound = max(grade.bound, bound)
-        same = _same(a, b)
-        if not same:
-            grade.grade = "exact"
-        scratch: Scratch = self.local.scratch
-        left = right = scratch.array("a", a.shape, np.float32)
-        values(a, left, scratch)
-        if not same:
-            right = scratch.array("b", b.shape, np.float32)
-            values(b, right, scratch)
-        out = np.array([0, 0, 0, 0, 0, -1], np.float64)
-        owner = self._owner(a, b)
-        grid = np.ascontiguousarray(owner.scale_RbCb if owner.scale_RbCb is not None else np.ones((1, 1), np.float32))
-        block = owner.encoding.block if owner.encoding.block and owner.scale_RbCb is not None else (1 << 30, 1 << 30)
-        kernels.compare_f32(*address(left), *address(right), *a.shape, grid.ctypes.data, grid.shape[1], *owner.origin, *block,
-                            bound[0] * (1 + 2.0**-10), bound[1] * (1 + 2.0**-10), out.ctypes.data)
-        self._add(grade, out, a.shape, band, left, right)
+    def _names(self, lost: list[str]) -> None:
+        """What one side lacks or has too much of. A tensor that no weight explains is surplus only where the other side has none like it."""
+        one, two = self.one.source, self.two.source
+        problems = [*one.problems, *two.problems]
+        self.report.missing = [p.where for p in problems if p.code in LACKING] or lost
+        beyond = {p.where: p.code for p in problems if p.code in BEYOND}
+        names = {f"{t.file}: {name}": name for side in (one, two) for name, t in side.checkpoint.tensors.items()} if beyond else {}
+        self.both: list[str] = []
+        for where, code in beyond.items():
+            name = names.get(where, "")
+            if code != "scale-beside-float" and beside.alike(one.checkpoint.tensors.get(name), two.checkpoint.tensors.get(name)):
+                self.both.append(name)
+            else:
+                self.report.surplus.append(where)
+        self.both = list(dict.fromkeys(self.both))
+        self._leave("files that the index does not name", [p.where for p in two.problems if p.code == "surplus-file"])
 
-    def _owner(self, a: QTensor, b: QTensor) -> QTensor:
-        """The side whose scale the absolute bound is counted in: the one that was made."""
-        if self.relation.hops or not (a.encoding.quantized and b.encoding.quantized):
-            return a if self.relation.made_is_a else b
-        return a if a.encoding.peak < b.encoding.peak else b
+    def _leave(self, reason: str, names: Iterable[str]) -> None:
+        """Name what is not compared."""
+        listed = list(names)
+        if listed:
+            self.report.not_compared[reason] = listed
 
-    def _add(self, grade: Grade, out: np.ndarray, shape: tuple[int, int], band: Part, left: np.ndarray, right: np.ndarray) -> None:
-        grade.values += shape[0] * shape[1]
-        grade.signal += float(out[0])
-        grade.error += float(out[1]) if math.isfinite(out[1]) else math.inf
-        grade.max_relative = max(grade.max_relative, float(out[2])) if math.isfinite(out[2]) else math.inf
-        grade.equal += int(out[3])
-        if out[4] and not grade.first:
-            row, col = divmod(int(out[5]), shape[1])
-            grade.first = (f"{band.weight}: stored row {band.at_row + row}, column {band.at_col + col}: "
-                           f"{left[row, col]:.9g} against {right[row, col]:.9g}")
-        grade.violations += int(out[4])
+    def _replay(self) -> Replay | None:
+        """The conversion that made one side of the other, to be repeated. A's word is asked first, as for the bounds."""
+        for first, made, side in ((self.two, self.one, "A"), (self.one, self.two, "B")):
+            plan, why = replay_of(first.source, made.source)
+            if plan:
+                self.report.reproduced = Reproduced(side)
+                return Replay(plan, first, made)
+            if why:
+                self.report.reproduced = Reproduced(why_not=f"{side}: {why}")
+        return None
 
+    def _reproduced(self, replay: Replay, tensors: int, unlike: list[Unlike]) -> None:
+        """What is not as `convert` writes it is wrong, however small the difference: the grade of A's weight says so."""
+        made = self.report.reproduced
+        made.tensors, made.different = tensors, len({each.tensor for each in unlike})
+        grades = {grade.name: grade for grade in self.report.grades}
+        one = self.one.source
+        for each in unlike:
+            if each.part is None:
+                self.report.beside.wrong.append(Fault(each.tensor, made.made, "padding", each.first))
+                continue
+            names = [each.tensor] if made.made == "A" else [one.bound[n].stored.name for n, part in one.holders[each.part.weight] if _meet(part, each.part)]
+            for name in names:
+                if name in grades:
+                    grade = grades[name]
+                    grade.unlike += each.count
+                    grade.first = grade.first or each.first
+                    grade.settle()
 
-def _same(a: QTensor, b: QTensor) -> bool:
-    """Same codes and scales, in the same encoding and with the same blocks."""
-    if a.encoding != b.encoding and (a.encoding.dtype != b.encoding.dtype or a.encoding.block != b.encoding.block):
-        return False
-    if not _same_bytes(a.codes_RC, b.codes_RC):
-        return False
-    if a.scale_RbCb is None or b.scale_RbCb is None:
-        return a.scale_RbCb is b.scale_RbCb
-    return a.origin == b.origin and np.array_equal(a.scale_RbCb, b.scale_RbCb)
-
-
-def _same_bytes(a: np.ndarray, b: np.ndarray) -> bool:
-    """Equal bits, NaN and signed zero included."""
-    if a.flags.c_contiguous and b.flags.c_contiguous:
-        return kernels.same_bytes(a.ctypes.data, b.ctypes.data, a.nbytes) == -1
-    bits = f"u{a.itemsize}"
-    return np.array_equal(a.view(bits), b.view(bits))
+    def _beside(self, replayed: bool) -> None:
+        """What holds no weight, on both sides."""
+        found = self.report.beside
+        for reader, side in ((self.one, "A"), (self.two, "B")):
+            found.add(beside.constants(reader, side))
+            padded, idle = beside.padding(reader, side)
+            known = {fault.name for fault in found.wrong}
+            padded.wrong = [fault for fault in padded.wrong if fault.name not in known]
+            found.add(padded)
+            if not (replayed and self.report.reproduced.made == side):
+                self._leave(f"{side}: {beside.PADDING}", idle)
+        found.add(beside.unexplained(self.one, self.two, self.both))
 
 
-__all__ = ["Grade", "Report", "verify"]
+def _meet(a: Part, b: Part) -> bool:
+    return a.row < b.row + b.rows and b.row < a.row + a.rows and a.col < b.col + b.cols and b.col < a.col + a.cols
+
+
+__all__ = ["Grade", "Job", "Report", "verify"]

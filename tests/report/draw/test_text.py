@@ -115,7 +115,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
 def test_labels_and_escapes() -> None:
     assert label('a"b', "", "c<d>") == "a#34;b<br/>c#60;d#62;"
     assert label("heads*head_dim x 3072, FP8 (E4M3)") == "heads#42;head_dim x 3072, FP8 (E4M3)"
-    assert escaped("a*b_c <d> `e` [f](g) #h") == "a\\*b\\_c &lt;d&gt; \\`e\\` \\[f\\](g) \\#h"
+    assert escaped("a*b_c <d> `e` [f](g) #h") == "a\\*b_c &lt;d&gt; \\`e\\` \\[f\\](g) \\#h"
 
 
 def test_the_chart_goes_through_the_model(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ same_bytes (a, b, n) -> index of the first byte that differs, or -1
 
 Two families hold these functions: `portable` runs on every CPU, `vector` on x86 with AVX2. The CPU
 chooses, unless WEIGHBRIDGE_KERNELS names one. A kernel is compiled at its first use and then read from
-a cache: next to the source, or below WEIGHBRIDGE_CACHE. `when_compiling` is called once, before the first that is not there.
+a cache: `memory.py` says where that is. `when_compiling` is called once, before the first that is not there.
 """
 
 import importlib
@@ -36,11 +36,6 @@ STORY = {
     "same_bytes": "compare",
 }
 FAMILIES = ("portable", "vector")
-
-# numba reads its variable once, when it is imported; what the user says to numba itself stands.
-if os.environ.get("WEIGHBRIDGE_CACHE") and not os.environ.get("NUMBA_CACHE_DIR"):
-    os.environ["NUMBA_CACHE_DIR"] = os.path.join(os.environ["WEIGHBRIDGE_CACHE"], "numba")
-
 
 def vector_is_possible() -> bool:
     """Whether the code that numba writes for this machine can use AVX2."""

@@ -1,17 +1,19 @@
 """Scalars at an address. Element `index` of an array that starts at any byte; no bounds, no alignment."""
 
 import hashlib
+import threading
 from functools import cache
 from pathlib import Path
 
 from llvmlite import ir
-from numba import njit, types
-from numba.core import event
+from numba import cfunc, njit, types
+from numba.core import config, event
 from numba.extending import intrinsic
 
+from weighbridge.cachefolder import private_folder
 from weighbridge.encoding import kernels
 
-BYTE, HALF, WORD, REAL, DOUBLE = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(), ir.DoubleType()
+BYTE, HALF, WORD, LONG, REAL, DOUBLE = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 
 def _element(builder, element, address, index):
@@ -59,6 +61,7 @@ load_u16, store_u16 = loader(types.uint16, HALF), storer(types.uint16, HALF)
 load_u32, store_u32 = loader(types.uint32, WORD), storer(types.uint32, WORD)
 load_i32, store_i32 = loader(types.int32, WORD), storer(types.int32, WORD)
 load_f32, store_f32 = loader(types.float32, REAL), storer(types.float32, REAL)
+load_i64, store_i64 = loader(types.int64, LONG), storer(types.int64, LONG)
 load_f64, store_f64 = loader(types.float64, DOUBLE), storer(types.float64, DOUBLE)
 f32_of_bits = _bitcast(types.float32, REAL, types.uint32)
 bits_of_f32 = _bitcast(types.uint32, WORD, types.float32)
@@ -100,13 +103,34 @@ event.register("numba:compile", _Compiling())
 
 
 def compiled(function):
-    """One compiled form of a kernel, for its signature, kept on disk if a folder for it can be written.
+    """One compiled form of a kernel, for its signature, kept on disk if there is a folder for it."""
+    return _kept(function, lambda cache: njit(function.signature, cache=cache, nogil=True, error_model="numpy"))
 
-    numba asks only whether the kernel's own file has changed, so the name has to tell of the others.
+
+def callback(signature):
+    """A decorator: a function as machine code with the calling convention of C, whose `address` a library or the kernel may call. Kept as `compiled` does."""
+    return lambda function: _kept(function, lambda cache: cfunc(signature, cache=cache, error_model="numpy"))
+
+
+_compiling = threading.Lock()
+
+
+def _kept(function, decorator):
+    """numba asks only whether the function's own file has changed, so the name has to tell of the others.
+
+    The folder is numba's own (NUMBA_CACHE_DIR) where the user has named one. Else it is ours, for this call only: other code in this process that
+    numba compiles keeps its place.
     """
     function.__qualname__ = f"{function.__name__}_{digest_of_source()}"
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        return njit(function.signature, cache=True, **options)(function)
-    except RuntimeError:  # numba found no such folder
-        return njit(function.signature, **options)(function)
+    with _compiling:
+        before = config.CACHE_DIR
+        folder = before or private_folder("numba")
+        if not folder:
+            return decorator(False)(function)
+        config.CACHE_DIR = str(folder)
+        try:
+            return decorator(True)(function)
+        except (RuntimeError, OSError):  # numba cannot write there
+            return decorator(False)(function)
+        finally:
+            config.CACHE_DIR = before

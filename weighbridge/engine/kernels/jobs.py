@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from weighbridge.encoding.kernels.memory import inner, load_f32, load_u8, loader
+from weighbridge.encoding.kernels.memory import inner, load_f32, load_i64, load_u8
 
 NAMES = ("KIND", "TURNED", "CODES", "LD", "R", "C", "SCALE", "SCALE_ROW", "SCALE_COL", "R0", "C0", "BR", "BC", "X", "X_LD", "DEALT", "POWERS",
          "Y", "Y_LD", "T", "JOBS", "TASKS", "STEP")
@@ -29,8 +29,6 @@ MOST = 16  # vectors of one job
 WIDEST = 1 << 17  # columns for which it keeps a factor per step
 SCRATCH = 4 * MOST * LONGEST + 4 * WIDEST // F8_STEP + 32  # bytes that a thread needs: sums, factors, and a little
 LOWEST, HIGHEST = 2.0**-40, 2.0**60  # between them a scale keeps all values and sums clear of the ends of float32
-
-load_i64 = loader(types.int64, ir.IntType(64))
 
 
 @intrinsic

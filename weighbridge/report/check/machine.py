@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from weighbridge import __version__
-from weighbridge.report.table import clean
+from weighbridge.report.visible import lines, visible
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -25,8 +26,8 @@ def _result(f: dict[str, Any], codes: list[str]) -> dict[str, Any]:
     logical = [{"fullyQualifiedName": where[key], "kind": key} for key in ("tensor", "module", "key") if where[key]]
     return {
         "ruleId": f["code"], "ruleIndex": codes.index(f["code"]), "level": f["severity"],
-        "message": {"text": _sentence(f)},
-        "locations": [{"physicalLocation": {"artifactLocation": {"uri": _file(where)}}, "logicalLocations": logical}],
+        "message": {"text": visible(_sentence(f)).replace("](", "] (")},  # a link in SARIF 2.1.0, 3.11.6
+        "locations": [{"physicalLocation": {"artifactLocation": {"uri": quote(_file(where), safe="/", errors="surrogatepass")}}, "logicalLocations": logical}],
         "properties": {"runtime": f["runtime"], "count": where["count"], "fix": f["fix"]["value"]},
     }
 
@@ -34,15 +35,15 @@ def _result(f: dict[str, Any], codes: list[str]) -> dict[str, Any]:
 def github(document: dict[str, Any]) -> str:
     """One workflow command for each finding (GitHub Docs, "Workflow commands for GitHub Actions")."""
     level = {"error": "error", "warning": "warning", "note": "notice"}
-    lines = []
+    out = []
     for f in document["findings"]:
         title = _data(f"{f['code']} {f['runtime'] or ''}".strip(), True)
-        lines.append(f"::{level[f['severity']]} file={_data(_file(f['where']), True)},title={title}::{_data(_sentence(f))}")
-    return "\n".join(lines)
+        out.append(f"::{level[f['severity']]} file={_data(_file(f['where']), True)},title={title}::{_data(_sentence(f))}")
+    return "\n".join(out)
 
 
 def _file(where: dict[str, Any]) -> str:
-    """The file of a finding; of a key, the configuration file that it names."""
+    """The file of a finding as its name is; of a key, the configuration file that it names."""
     named = where["file"] or (where["key"] or "").partition(":")[0]
     return named if named.endswith((".json", ".safetensors", ".yaml", ".yml")) else "config.json"
 
@@ -51,9 +52,9 @@ def _sentence(f: dict[str, Any]) -> str:
     place = " ".join(f["where"][key] for key in ("tensor", "module", "key") if f["where"][key])
     parts = [f"{f['title']}{': ' + place if place else ''}", f["evidence"], f"then: {f['consequence']}" if f["consequence"] else "",
              f"fix: {f['fix']['text']}" if f["fix"]["text"] else ""]
-    return clean(". ".join(part for part in parts if part))
+    return ". ".join(part for part in parts if part)
 
 
 def _data(text: str, attribute: bool = False) -> str:
-    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    text = lines(visible(text)).replace("%", "%25")  # line ends would be %0D and %0A: `visible` leaves none
     return text.replace(":", "%3A").replace(",", "%2C") if attribute else text

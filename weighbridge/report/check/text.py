@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import textwrap
 from typing import Any
-
-from weighbridge.report.table import clean
+from weighbridge.report import jsontext
+from weighbridge.report.markdown import escaped, fenced
 from weighbridge.report.units import count
+from weighbridge.report.visible import visible
 
 WIDTH = 118
 PAINT = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m", "note": "\x1b[1;36m"}
@@ -22,13 +23,13 @@ def text(document: dict[str, Any], colour: bool = False) -> str:
 
 def markdown(document: dict[str, Any]) -> str:
     """The same as Markdown, for an issue or a pull request."""
-    blocks = [f"## {clean(_sum(document))}"]
+    blocks = [f"## {escaped(_sum(document))}"]
     for f in document["findings"]:
-        lines = [f"### {f['severity']} {f['code']}{_for(f)}: {_escape(f['title'])}", ""]
-        lines += [f"- **{name}**: {_escape(value)}" for name, value in _parts(f)]
+        lines = [f"### {escaped(f['severity'])} {escaped(f['code'])}{escaped(_for(f))}: {escaped(f['title'])}", ""]
+        lines += [f"- **{name}**: {escaped(value)}" for name, value in _parts(f)]
         value = f["fix"]["value"]
         if value is not None:
-            lines += ["", "```json", json.dumps(value, ensure_ascii=False, indent=None if _short(value) else 2), "```"]
+            lines += ["", fenced(_json(value, indent=None if _short(value) else 2), "json")]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -36,7 +37,7 @@ def markdown(document: dict[str, Any]) -> str:
 def _finding(f: dict[str, Any], colour: bool) -> str:
     head = f"{f['severity']} {f['code']}"
     head = f"{PAINT[f['severity']]}{head}{PLAIN}" if colour else head
-    lines = [f"{head}{_for(f)}: {clean(f['title'])}"]
+    lines = [f"{head}{_for(f)}: {visible(f['title'])}"]
     for name, value in _parts(f):
         lines += _wrapped(name, value)
     if f["fix"]["value"] is not None:
@@ -62,7 +63,7 @@ def _where(where: dict[str, Any]) -> str:
 
 
 def _wrapped(name: str, value: str) -> list[str]:
-    wrapped = textwrap.wrap(clean(value), WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [""]
+    wrapped = textwrap.wrap(visible(value), WIDTH - 12, break_long_words=False, break_on_hyphens=False) or [""]
     return [f"  {name:<9} {wrapped[0]}", *(" " * 12 + line for line in wrapped[1:])]
 
 
@@ -70,11 +71,15 @@ def pasted(fix: dict[str, Any]) -> str:
     """What one pastes: a command as it is, the new value of a setting as JSON (on one line where it is short), or else the sentence."""
     value = fix["value"]
     if value is None:
-        return clean(fix["text"])
+        return visible(fix["text"])
     if isinstance(value, str) and not fix["edits"]:
-        return clean(value)
-    body = json.dumps(value, ensure_ascii=False) if _short(value) else json.dumps(value, ensure_ascii=False, indent=2)
-    return "\n".join(clean(line) for line in body.split("\n"))
+        return visible(value)
+    return _json(value, indent=None if _short(value) else 2)
+
+
+def _json(value: Any, indent: int | None) -> str:
+    """What a person pastes: the true names, in JSON's own escapes."""
+    return jsontext.safe(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def _short(value: Any) -> bool:
@@ -86,7 +91,3 @@ def _sum(document: dict[str, Any]) -> str:
     against = f" against {', '.join(document['runtimes'])}" if document["runtimes"] else ""
     told = ", ".join(count(n, severity) for severity, n in counts.items() if n) or "clean"
     return f"{document['source']}{against}: {told}"
-
-
-def _escape(text: str) -> str:
-    return clean(text).replace("|", "\\|").replace("<", "&lt;").replace("*", "\\*").replace("{", "&#123;")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
 from weighbridge.report.compare.text import layer_of, number
-from weighbridge.report.table import clean
+from weighbridge.report.svg import attribute, text_of
 
 WIDTH, HEIGHT = 860, 430
 LEFT, RIGHT, TOP, BOTTOM = 70, 130, 64, 52
@@ -30,9 +29,9 @@ def svg(document: dict[str, Any]) -> str:
     bad = next((row for row in rows if row["name"] == document["first_bad_layer"]), None)
     if bad is not None:
         body.append(plot.ring(bad))
-    title = f"{clean(document['a']['source'])} ({document['a']['layout']}) against {clean(document['b']['source'])} ({document['b']['layout']})"
-    body.append(f'<text class="title" x="{LEFT}" y="24">{escape(title[:110])}</text><text class="small" x="{LEFT}" y="44">{escape(_line(document))}</text>')
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label={quoteattr("relative error by layer: " + title[:110])}>'
+    title = f"{document['a']['source']} ({document['a']['layout']}) against {document['b']['source']} ({document['b']['layout']})"
+    body.append(f'<text class="title" x="{LEFT}" y="24">{text_of(title[:110])}</text><text class="small" x="{LEFT}" y="44">{text_of(_line(document))}</text>')
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label={attribute("relative error by layer: " + title[:110])}>'
             f'<style>{STYLE}</style><rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>' + "\n".join(body) + "</svg>")
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from weighbridge.report.table import clean, markdown_table, text_table
+from weighbridge.report.markdown import escaped
+from weighbridge.report.table import markdown_table, text_table
 from weighbridge.report.units import count
 
 LONG = 8  # layers; a longer model is shown in part
@@ -17,16 +18,16 @@ EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 def text(document: dict[str, Any]) -> str:
     """For a terminal."""
-    return _whole(document, text_table)
+    return _whole(document, text_table, str)
 
 
 def markdown(document: dict[str, Any]) -> str:
     """The same as Markdown."""
-    return _whole(document, markdown_table)
+    return _whole(document, markdown_table, escaped)
 
 
-def _whole(document: dict[str, Any], table: Callable[..., str]) -> str:
-    lines = [f"{name}: {clean(side['source'])} ({side['layout']}, {side['numerics']})" for name, side in (("A", document["a"]), ("B", document["b"]))]
+def _whole(document: dict[str, Any], table: Callable[..., str], says: Callable[[str], str]) -> str:
+    lines = [says(f"{name}: {side['source']} ({side['layout']}, {side['numerics']})") for name, side in (("A", document["a"]), ("B", document["b"]))]
     lines += [f"{count(document['prompts'], 'prompt')}, {count(document['positions'], 'position')}", ""]
     lines += [table(("output", "value"), output(document)), ""]
     shown, left = chosen(document["layers"], document["first_bad_layer"])
@@ -36,8 +37,8 @@ def _whole(document: dict[str, Any], table: Callable[..., str]) -> str:
     if left:
         lines.append(f"{count(left, 'stage')} more: --format json lists all")
     for side, names in document["missing"].items():
-        lines.append(f"{count(len(names), 'stage')} not in {side.upper()}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}")
-    return "\n".join([*lines, "", *verdict(document)])
+        lines.append(says(f"{count(len(names), 'stage')} not in {side.upper()}: {', '.join(names[:4])}{', …' if len(names) > 4 else ''}"))
+    return "\n".join([*lines, "", *map(says, verdict(document))])
 
 
 def output(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -118,7 +119,7 @@ def bar(value: float | None) -> str:
 def verdict(document: dict[str, Any]) -> list[str]:
     """The words, and the tolerance with its reason."""
     limit = document["tolerance"]
-    says = [clean(line) for line in document["says"]]
+    says = document["says"]
     kept = f"Tolerance: relative error of a stage {limit['relative']:g}, KL {limit['kl']:g}; {limit['why']}."
     if document["ok"]:
         return [*says, kept, "OK: the two runs agree within the tolerance"]

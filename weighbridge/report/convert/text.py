@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from weighbridge.report.markdown import escaped
 from weighbridge.report.table import markdown_table, text_table
 from weighbridge.report.units import count, size
 
@@ -12,7 +13,8 @@ from weighbridge.report.units import count, size
 def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
     """Cost, lossy steps, what the choices of attention cost, and findings, before anything is written."""
     table = markdown_table if markdown else text_table
-    lines = [f"{document['from']} -> {document['to']}: {count(document['pieces'], 'piece')} into {count(len(document['files']), 'file')}, "
+    says = escaped if markdown else str
+    lines = [f"{says(document['from'])} -> {says(document['to'])}: {count(document['pieces'], 'piece')} into {count(len(document['files']), 'file')}, "
              f"reads {size(document['bytes_read'])}, writes {size(document['bytes_written'])}, "
              f"{count(document['converted_scales'], 'FP8 scale')}", ""]
     lines += [_lossy(document["lossy"], table), ""]
@@ -20,8 +22,8 @@ def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
         head = ("--attention", "q/k/v", "o_proj", "bytes of all layers", "error, measured on Gaussian blocks", "chosen")
         rows = [(r["mode"], r["qkv"], r["o"], r["bytes"], r["error"], "*" if r["chosen"] else "") for r in document["attention"]]
         lines += ["What the forms of attention cost:", table(head, rows), ""]
-    lines += _notes(document)
-    lines.append(findings(document.get("findings", [])))
+    lines += _notes(document, markdown)
+    lines.append(findings(document.get("findings", []), markdown))
     return "\n".join(lines)
 
 
@@ -31,27 +33,31 @@ def result_text(document: dict[str, Any], markdown: bool = False) -> str:
     if document.get("already_complete"):
         return f"Nothing to do: the output is complete already ({count(len(document['files']), 'file')})."
     speed = document["bytes_written"] / max(document["seconds"], 1e-9)
-    lines = [f"Converted {document['converted_scales']:,} FP8 scales ({document['from']} -> {document['to']})",
+    says = escaped if markdown else str
+    lines = [f"Converted {document['converted_scales']:,} FP8 scales ({says(document['from'])} -> {says(document['to'])})",
              f"Wrote {size(document['bytes_written'])} in {count(len(document['files']), 'file')} in {document['seconds']:.2f} s "
              f"({size(int(speed))}/s), peak memory {size(document['peak_memory_bytes'])}", "", _lossy(document["lossy"], table)]
+    lines += [f"made anew: {row['file']} {row['why']}" for row in document.get("made_anew", [])]
     for name in ("copied", "rewritten", "dropped"):
         if document.get(name):
-            lines.append(f"{name}: {', '.join(document[name])}")
-    return "\n".join([*lines, *_notes(document)]).rstrip()
+            lines.append(f"{name}: {', '.join(map(says, document[name]))}")
+    return "\n".join([*lines, *_notes(document, markdown)]).rstrip()
 
 
-def _notes(document: dict[str, Any]) -> list[str]:
-    told = document.get("notes")
-    return ["Before you load it:", *(f"  {note}" for note in told), ""] if told else []
+
+def _notes(document: dict[str, Any], markdown: bool) -> list[str]:
+    notes = document.get("notes")
+    return ["Before you load it:", *(f"- {escaped(note)}" if markdown else f"  {note}" for note in notes), ""] if notes else []
 
 
-def findings(rows: list[dict[str, Any]]) -> str:
+def findings(rows: list[dict[str, Any]], markdown: bool = False) -> str:
     """Findings of a dry run, or that there are none."""
     if not rows:
         return "No findings: this plan can be carried out."
+    item, says = ("- ", escaped) if markdown else ("  ", str)
     return "\n".join([f"{count(len(rows), 'finding')} that would stop it:"] + [
-        f"  {r['code']}: {r['where']}: {r['message']}" + (f"\n      {r['hint']}" if r["hint"] else "") for r in rows[:20]
-    ] + ([f"  and {len(rows) - 20:,} more"] if len(rows) > 20 else []))
+        f"{item}{says(r['code'])}: {says(r['where'])}: {says(r['message'])}" + (f"\n      {says(r['hint'])}" if r["hint"] else "") for r in rows[:20]
+    ] + ([f"{item}and {len(rows) - 20:,} more"] if len(rows) > 20 else []))
 
 
 def _lossy(rows: list[dict[str, Any]], table: Callable[..., str]) -> str:

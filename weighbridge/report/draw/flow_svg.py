@@ -21,7 +21,8 @@ LEAST, LOSSY, EXACT = 38, 38, 22  # least height of a box, and of the end of a b
 # step -> (ink, hatch): "sparse" where almost every value is kept, "dense" where all are rounded anew.
 LOOK = {
     "copy": ("quiet", ""), "widen": ("good", ""), "double": ("good", ""), "halve": ("accent", "sparse"), "decode": ("warning", "sparse"),
-    "round": ("warning", "sparse"), "round-scales": ("warning", "sparse"), "requantize": ("error", "dense"), "quantize": ("error", "dense"),
+    "round": ("warning", "sparse"), "round-f16": ("warning", "sparse"),
+    "round-scales": ("warning", "sparse"), "requantize": ("error", "dense"), "quantize": ("error", "dense"),
     "legacy-448-240": ("error", "dense"), "reciprocal": ("error", "dense"),
 }
 STYLE = ".band{fill-opacity:.16;stroke-opacity:.75;stroke-width:1.2}.lossy{stroke-dasharray:5 3}.back{fill-opacity:.86}.hatch{stroke:none}"

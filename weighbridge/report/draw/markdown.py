@@ -24,8 +24,9 @@ from weighbridge.report.draw.text import (
     sums,
     title,
 )
-from weighbridge.report.table import clean
+from weighbridge.report.markdown import code, escaped, fenced, rows
 from weighbridge.report.units import size
+from weighbridge.report.visible import visible
 
 HOLDS = ("layers", "router", "experts", "shared_experts")  # what has one of these kinds is drawn as its children
 
@@ -35,37 +36,23 @@ def markdown(document: dict[str, Any]) -> str:
     first, *rest = title(document).split("\n")
     blocks = [f"## {escaped(first)}", *([escaped(", ".join(rest))] if rest else [])]
     if document["flow"] is not None:
-        return "\n\n".join([*blocks, *(block if block.startswith("| ") else _list(block) for block in flow(document["flow"], table))])
+        says, *parts = flow(document["flow"], table, _list)
+        return "\n\n".join([*blocks, escaped(says), *parts])
     rank = document["rank"] is not None
     head = ("part", *(RANK_HEAD if rank else HEAD)[1:])
-    rows = [("&emsp;" * len(more) + word(text), *map(escaped, row(node, rank))) for node, (text, more) in lines(document)]
-    blocks += [f"```mermaid\n{mermaid(document)}\n```", table(head, rows, escape=False)]
+    cells = [("&emsp;" * len(more) + code(text), *map(escaped, row(node, rank))) for node, (text, more) in lines(document)]
+    blocks += [fenced(mermaid(document), "mermaid"), rows(head, [name in RIGHT for name in head], cells)]
     told = problems([node for node, _ in lines(document)]) + rank_sums(document) + sums(document)
-    return "\n\n".join([*blocks, "\n".join(f"- {f'**{escaped(label)}**: ' if label else ''}{escaped(value)}" for label, value in told)])
+    return "\n\n".join([*blocks, _list(told)])
 
 
-def _list(block: str) -> str:
-    return "\n".join(f"- {escaped(' '.join(line.split()))}" for line in block.split("\n"))
+def _list(pairs: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- {f'**{escaped(label)}**: ' if label else ''}{escaped(words)}" for label, words in pairs)
 
 
-def word(name: str) -> str:
-    """A name as code where that is safe, else escaped."""
-    return escaped(name) if set(name) & set("`|\\<>&") else f"`{name}`"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], escape: bool = True) -> str:
+def table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """A Markdown table of texts; columns of numbers stand right."""
-    cells = [[escaped(cell) if escape else cell for cell in r] for r in rows]
-    out = [head, ["--:" if name in RIGHT else "---" for name in head], *cells]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in r) + " |" for r in out)
-
-
-def escaped(words: str) -> str:
-    """Text for Markdown: what could be markup or HTML is escaped; pipes are the table's."""
-    out = clean(words).replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    for mark in "`*_[]#{}!~$":
-        out = out.replace(mark, "\\" + mark)
-    return out.replace("://", ":\u200b//")
+    return rows(head, [name in RIGHT for name in head], [list(map(escaped, line)) for line in cells])
 
 
 # The flowchart.
@@ -162,5 +149,5 @@ def _weight(node: Node) -> str:
 
 def label(*parts: str) -> str:
     """Text for a quoted label, one line for each part. Letters and digits stand as they are, all else as Mermaid's character codes."""
-    return "<br/>".join("".join(c if (c.isascii() and c.isalnum()) or c in " _-.,/()" else f"#{ord(c)};" for c in clean(part)[:200])
+    return "<br/>".join("".join(c if (c.isascii() and c.isalnum()) or c in " _-.,/()" else f"#{ord(c)};" for c in visible(part)[:200])
                         for part in parts if part)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-from weighbridge.report.table import clean
 from weighbridge.report.units import count, size
+from weighbridge.report.visible import visible
 
 Node = dict[str, Any]
 WIDTH = 120
@@ -27,7 +26,7 @@ FLOW_HEAD = ("from", "step", "to", "tensors", "bytes", "")
 def text(document: dict[str, Any], colour: bool = False) -> str:
     """The tree, one line for each node, and the sums below it; with a flow, its bands instead of the tree."""
     if document["flow"] is not None:
-        return "\n\n".join([title(document), *flow(document["flow"], aligned)])
+        return "\n\n".join([title(document), *flow(document["flow"], aligned, lambda pairs: "\n".join(_pairs(pairs)))])
     nodes = [node for node, _ in lines(document)]
     table = next((t for t in (_tree(document, squeeze) for squeeze in (0, 1)) if max(map(len, t)) <= WIDTH), None) or _tree(document, 2)
     if colour:
@@ -41,7 +40,7 @@ def text(document: dict[str, Any], colour: bool = False) -> str:
 
 def title(document: dict[str, Any]) -> str:
     """Where it is from, its sizes, and what its layers compute where that is known."""
-    name = clean(f"{document['source']}: {document['model_type'] or 'no model_type'}")
+    name = visible(f"{document['source']}: {document['model_type'] or 'no model_type'}")
     return "\n".join([name, *([words] if (words := ", ".join(_sizes(document["sizes"]))) else []), *_decoder(document["decoder"], document["sizes"])])
 
 
@@ -70,7 +69,7 @@ def _decoder(decoder: dict[str, Any] | None, sizes: dict[str, Any]) -> list[str]
         words.append(f"router by {decoder['score']}" + (" with a bias" if decoder["bias"] else ""))
     words += [f"layers {first}-{last} see {window:,} tokens" for first, last, window in decoder["windows"][:2]]
     words += [f"{len(decoder['windows']) - 2} more runs of windows"] if len(decoder["windows"]) > 2 else []
-    return [clean(", ".join(words) + (", tied head" if decoder["tied"] else ""))]
+    return [visible(", ".join(words) + (", tied head" if decoder["tied"] else ""))]
 
 
 # The tree.
@@ -93,7 +92,7 @@ def short_name(name: str) -> str:
     """A node's name without control characters; a long list of ranges is cut."""
     if len(name) > LONGEST_RANGE and not name.strip("0123456789,-"):
         return name[: name.rindex(",", 0, LONGEST_RANGE - 1) + 1] + "…" if "," in name[: LONGEST_RANGE - 1] else name
-    return clean(name[:60] + ("…" if len(name) > 60 else "")) or '""'
+    return visible(name[:60] + ("…" if len(name) > 60 else "")) or '""'
 
 
 def _tree(document: dict[str, Any], squeeze: int) -> list[str]:
@@ -149,7 +148,7 @@ def short_encoding(encoding: dict[str, Any] | None) -> str:
         words.append("x".join(map(str, encoding["block"])))
     elif encoding["strategy"] != "none":
         words.append(encoding["strategy"])
-    return clean(" ".join([*words, *([encoding["scale_dtype"]] if encoding["scale_dtype"] else [])]))
+    return visible(" ".join([*words, *([encoding["scale_dtype"]] if encoding["scale_dtype"] else [])]))
 
 
 def many(number: int) -> str:
@@ -167,7 +166,7 @@ Pairs = list[tuple[str, str]]
 
 def problems(nodes: Sequence[Node]) -> Pairs:
     """Weights whose headers do not agree; they are marked with `!` in the tree."""
-    return [("!", clean(f"{node['path']}: {node['problem']}")) for node in nodes if node["problem"]]
+    return [("!", visible(f"{node['path']}: {node['problem']}")) for node in nodes if node["problem"]]
 
 
 def sums(document: dict[str, Any]) -> Pairs:
@@ -200,7 +199,7 @@ def rank_sums(document: dict[str, Any]) -> Pairs:
     out = [("rank", f"{rank['runtime']}, {degrees}: {rank['note']}"),
            ("weights", f"{rank['weights']:,} bytes ({size(rank['weights'])}, {share:.2f} % of the files): {parts}"),
            ("cache", f"{rank['cache_bytes_per_token']:,} bytes per token")]
-    return out + ([("fault", clean(fault)) for fault in rank["faults"]] or [("faults", "none: every part can be cut so")])
+    return out + ([("fault", visible(fault)) for fault in rank["faults"]] or [("faults", "none: every part can be cut so")])
 
 
 def _pairs(pairs: Pairs) -> list[str]:
@@ -216,25 +215,27 @@ def _pairs(pairs: Pairs) -> list[str]:
 
 # The conversion.
 
-def flow(told: dict[str, Any], table: Any) -> list[str]:
-    """Blocks: what is read and written, the bands as a table, what each step does, and what is dropped. `table` makes the table of head and rows."""
+def flow(told: dict[str, Any], table: Callable[..., str], pairs: Callable[[Pairs], str]) -> list[str]:
+    """Blocks: what is read and written, the bands as a table, what each step does, and what is dropped. `table` makes a table of head and rows,
+    `pairs` a list of words with what is said of them.
+    """
     rows = []
     for band in told["bands"]:
         source, target = told["source"][band["from"]], told["destination"][band["to"]]
         marks = [word for word in ("lossy", "turned") if band[word]]
-        rows.append((f"{clean(source['name'])} {short_encoding(source['encoding'])}", clean(band["step"]),
+        rows.append((f"{visible(source['name'])} {short_encoding(source['encoding'])}", visible(band["step"]),
                      f"{_last_words(target['name'])} {short_encoding(target['encoding'])}", f"{band['tensors']:,}", size(band["bytes_written"]),
                      ", ".join(marks)))
     says = {band["step"]: f"{band['says']} ({band['bound']})" for band in told["bands"]}
-    blocks = [clean(f"to {told['to']}: {size(told['bytes_read'])} read, {size(told['bytes_written'])} written"), table(FLOW_HEAD, rows)]
-    blocks += ["\n".join(_pairs([(clean(step), clean(words)) for step, words in says.items()]))] if says else []
-    dropped = [("dropped", clean(f"{d['name']} ({d['tensors']:,}): {d['reason']}")) for d in told["dropped"]]
-    return blocks + (["\n".join(_pairs(dropped))] if dropped else [])
+    blocks = [visible(f"to {told['to']}: {size(told['bytes_read'])} read, {size(told['bytes_written'])} written"), table(FLOW_HEAD, rows)]
+    blocks += [pairs([(visible(step), visible(words)) for step, words in says.items()])] if says else []
+    dropped = [("dropped", visible(f"{d['name']} ({d['tensors']:,}): {d['reason']}")) for d in told["dropped"]]
+    return blocks + ([pairs(dropped)] if dropped else [])
 
 
 def _last_words(name: str) -> str:
     """A folded name without the layer: its last two words."""
-    return clean(".".join(name.rsplit(".", 2)[-2:]).removeprefix("*.") if "*" in name else name)
+    return visible(".".join(name.rsplit(".", 2)[-2:]).removeprefix("*.") if "*" in name else name)
 
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

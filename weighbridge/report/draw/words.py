@@ -6,7 +6,7 @@ The widths are those of DejaVu Sans, the widest of the usual system fonts, so th
 from __future__ import annotations
 
 from weighbridge.report import svg
-from weighbridge.report.table import clean
+from weighbridge.report.visible import visible
 
 # Widths in em, rounded up: each group of characters is at most this wide.
 _GROUPS = (
@@ -21,7 +21,7 @@ SIZES = {"small": 11.0, "head": 16.0, "mono": 12.0}
 def width(words: object, classes: str = "") -> float:
     """Pixels that a line of text needs at most, in the font that its classes ask for (`svg.BASE`)."""
     names = classes.split()
-    text, size = clean(str(words)), next((SIZES[name] for name in ("mono", "head", "small") if name in names), 13.0)
+    text, size = visible(str(words)), next((SIZES[name] for name in ("mono", "head", "small") if name in names), 13.0)
     if "mono" in names:
         return sum(_MONO if ord(c) < 0x250 else _OTHER for c in text) * size
     ems = sum(_EM.get(c) or (_PLAIN if ord(c) < 0x250 else _OTHER) for c in text)
@@ -30,7 +30,7 @@ def width(words: object, classes: str = "") -> float:
 
 def fit(words: object, room: float, classes: str = "") -> str:
     """The words, or their two ends with an ellipsis between them, so that they are no wider than `room`."""
-    text = clean(str(words))
+    text = visible(str(words))
     if len(text) > 400:  # a name of a megabyte is not measured as a whole
         text = text[:200] + "…" + text[-200:]
     if width(text, classes) <= room:
@@ -50,17 +50,17 @@ def _ends(text: str, keep: int) -> str:
 def line(x: float, y: float, words: object, room: float, classes: str = "ink") -> str:
     """A line of text no wider than `room`; where it is shortened, the whole is its title. Classes `mid` and `end` set the anchor."""
     shown = fit(words, room, classes)
-    if shown == clean(str(words)):
+    if shown == visible(str(words)):
         return svg.text(x, y, shown, classes)
-    whole = clean(str(words))
+    whole = visible(str(words))
     told = whole if len(whole) <= 2000 else whole[:2000] + "…"
-    return (f'<text class="{classes}" x="{svg.number(x)}" y="{svg.number(y)}"><title>{svg.text_of(told)}</title>{svg.text_of(shown)}</text>')
+    return (f'<text class={svg.classed(classes)} x="{svg.number(x)}" y="{svg.number(y)}"><title>{svg.text_of(told)}</title>{svg.text_of(shown)}</text>')
 
 
 def wrapped(words: object, room: float, classes: str = "", most: int = 3) -> list[str]:
     """Lines no wider than `room`, broken at spaces; the last of `most` lines takes the rest, shortened."""
     lines: list[str] = []
-    left = clean(str(words)).split(" ")
+    left = visible(str(words)).split(" ")
     while left and len(lines) < most - 1:
         taken = 1
         while taken < len(left) and width(" ".join(left[: taken + 1]), classes) <= room:

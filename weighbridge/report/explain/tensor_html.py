@@ -8,7 +8,7 @@ from typing import Any
 from weighbridge.report.explain import tensor_svg as drawn
 from weighbridge.report.explain import tensor_words as words
 from weighbridge.report.svg import attribute, picture, text_of
-from weighbridge.report.table import clean
+from weighbridge.report.visible import visible
 from weighbridge.report.webpage import page
 
 STYLE = drawn.STYLE + """.facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:18px 0}.facts dt{color:var(--quiet)}.facts dd{margin:0;overflow-wrap:anywhere}
@@ -121,6 +121,6 @@ def _errors(document: dict[str, Any]) -> str:
     for key, name, zero in (("error", "error", "exact"), ("bound", "bound", "zero")):
         if key in maps and any(v is not None for row in maps[key]["cells"] for v in row):
             title = f"Relative error of '{maps[key]['way']}'" if key == "error" else "Bound of quantization itself"
-            figures.append(_figure(drawn.heat_map(maps[key], 0, 0, min(520.0, _wide(maps[key])), title, zero=zero), min(520.0, _wide(maps[key])) + 60, clean(title), name))
+            figures.append(_figure(drawn.heat_map(maps[key], 0, 0, min(520.0, _wide(maps[key])), title, zero=zero), min(520.0, _wide(maps[key])) + 60, visible(title), name))
     told = "".join(_paragraphs([line]) for line in words.error_words(document))
     return f'<h2>Error of each block</h2>{told}<div class="maps">{"".join(figures)}</div>'

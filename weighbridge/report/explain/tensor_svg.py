@@ -9,7 +9,7 @@ from typing import Any
 from weighbridge.report import palette
 from weighbridge.report.explain import tensor_words as words
 from weighbridge.report.svg import group, line, number, picture, rect, text
-from weighbridge.report.table import clean
+from weighbridge.report.visible import visible
 
 WIDTH = 1180
 TITLED = 1600  # cells of a map that carry a title each
@@ -21,7 +21,7 @@ Figure = tuple[str, float]  # elements and height
 
 def svg(document: dict[str, Any]) -> str:
     """One picture: heat map and worked block side by side, the histogram below them."""
-    name = clean(document["tensor"]["name"])
+    name = visible(document["tensor"]["name"])
     body = [text(20, 32, name, "ink head"), text(20, 54, subtitle(document), "quiet")]
     top, left, height = 84.0, 20.0, 0.0
     if document["maps"]:

@@ -6,7 +6,9 @@ import math
 from typing import Any
 
 from weighbridge.report.explain import tensor_words as words
-from weighbridge.report.table import clean, markdown_table, text_table
+from weighbridge.report.markdown import escaped, fenced
+from weighbridge.report.table import markdown_table, text_table
+from weighbridge.report.visible import visible
 
 SHADES = "·░▒▓█"
 BARS = "▁▂▃▄▅▆▇█"
@@ -20,8 +22,8 @@ def text(document: dict[str, Any]) -> str:
 
 def markdown(document: dict[str, Any]) -> str:
     """The same as Markdown; maps and histograms stand in code blocks."""
-    sections = _sections(document, markdown_table, lambda lines: "\n\n".join(_escaped(line) for line in lines), "```\n{}\n```")
-    return "\n\n".join(f"{'#' if number == 0 else '##'} {_escaped(title)}\n\n{body}" for number, (title, body) in enumerate(sections))
+    sections = _sections(document, markdown_table, lambda lines: "\n\n".join(escaped(line) for line in lines), fenced)
+    return "\n\n".join(f"{'#' if number == 0 else '##'} {escaped(title)}\n\n{body}" for number, (title, body) in enumerate(sections))
 
 
 def html(document: dict[str, Any]) -> str:
@@ -36,10 +38,9 @@ def svg(document: dict[str, Any]) -> str:
     return made(document)
 
 
-def _sections(document: dict[str, Any], table: Any, prose: Any, fence: str = "{}") -> list[tuple[str, str]]:
-    fixed = fence.format
-    title = f"{clean(document['tensor']['name'])}, worked by hand"
-    out = [(title, table(("what", ""), [(a or " ", _escaped(b, "\\`*_<>")) for a, b in words.facts(document)]) if fence != "{}" else _facts(document))]
+def _sections(document: dict[str, Any], table: Any, prose: Any, fixed: Any = str) -> list[tuple[str, str]]:
+    title = f"{visible(document['tensor']['name'])}, worked by hand"
+    out = [(title, table(("what", ""), [(a or " ", b) for a, b in words.facts(document)]) if fixed is fenced else _facts(document))]
     maps = document["maps"]
     if document["scales"]:
         drawn = _map(maps["scale"]) if maps else ""
@@ -54,7 +55,7 @@ def _sections(document: dict[str, Any], table: Any, prose: Any, fence: str = "{}
     if document["conventions"]:
         out.append(("HF's e4m3fn and Neuron's E4M3", prose(words.convention_words(document))))
     if document["costs"] and not words.nothing_to_lose(document):
-        out.append(("What other ways of storing it cost", _costs(document, table, prose, fence)))
+        out.append(("What other ways of storing it cost", _costs(document, table, prose, fixed)))
     if maps:
         out.append(("Error of each block", _errors(document, prose, fixed)))
     return out
@@ -80,9 +81,9 @@ def _block(document: dict[str, Any], table: Any, prose: Any, fixed: Any) -> str:
     return "\n\n".join(parts)
 
 
-def _costs(document: dict[str, Any], table: Any, prose: Any, fence: str) -> str:
+def _costs(document: dict[str, Any], table: Any, prose: Any, fixed: Any) -> str:
     head, rows = words.cost_table(document)
-    if fence != "{}":
+    if fixed is fenced:
         return table(head, rows)
     says = [f"{row[0]}: {row[-1]}." for row in rows]
     return table(head[:-1], [row[:-1] for row in rows]) + "\n\n" + prose(says + words.factor_words(document))
@@ -193,8 +194,3 @@ def _fold(line: str, width: int) -> list[str]:
         else:
             current = f"{current} {word}" if current else word
     return [*out, current]
-
-
-def _escaped(line: str, signs: str = "\\`*_[]<>|#") -> str:
-    """Prose that holds other people's names: signs that Markdown reads are escaped. A table escapes its pipes itself."""
-    return "".join("\\" + c if c in signs else c for c in line)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from typing import Any
-
-from weighbridge.report.table import clean
 from weighbridge.report.units import size
+from weighbridge.report.visible import visible
 
 Row = tuple[str, ...]
 Table = tuple[Row, list[Row]]
@@ -39,7 +38,7 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     """What it is, by lines of label and words."""
     tensor, scale, form = document["tensor"], document["scale"], document["format"]
     axes = ", ".join(tensor["axes"]) or "a single number"
-    out = [("tensor", clean(tensor["name"])), ("file", f"{clean(tensor['file'])}, {size(tensor['bytes'])} from byte {tensor['first_byte']:,}"),
+    out = [("tensor", visible(tensor["name"])), ("file", f"{visible(tensor['file'])}, {size(tensor['bytes'])} from byte {tensor['first_byte']:,}"),
            ("stored as", f"{tensor['dtype']} {shape(tensor['shape'])}, axes {axes}"), ("a code is" if document["codes"] else "a value is", _code_is(form))]
     if tensor["matrices"] > 1:
         out.append(("seen as", f"{tensor['matrices']:,} matrices of {tensor['rows']:,} x {tensor['columns']:,} values"))
@@ -50,7 +49,7 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
     else:
         out += _scale_facts(scale)
     if document["problem"]:
-        out.append(("but", clean(document["problem"])))
+        out.append(("but", visible(document["problem"])))
     return out + _looked(document)
 
 
@@ -67,14 +66,14 @@ def _scale_facts(scale: dict[str, Any]) -> list[tuple[str, str]]:
     each = {"tensor": "one for the whole matrix", "channel": "one for each row" if rows == 1 else "one for each column"}.get(
         scale["strategy"], f"one for each block of {rows} x {columns}")
     grid = f"{down:,} x {right:,}" + (f" for each of {lead:,} matrices" if lead > 1 else "")
-    out = [("scale", f"{clean(scale['name'])}, {scale['dtype']} {shape(scale['shape'])}"), ("", f"{each}: a grid of {grid}. It multiplies: weight = code x scale"),
-           ("says so", clean(scale["says"]) or "nobody")]
+    out = [("scale", f"{visible(scale['name'])}, {scale['dtype']} {shape(scale['shape'])}"), ("", f"{each}: a grid of {grid}. It multiplies: weight = code x scale"),
+           ("says so", visible(scale["says"]) or "nobody")]
     if scale["padded"]:
         out.append(("", "the stored grid is padded with zeros where the reader pads heads"))
     if scale["second"]:
         second = scale["second"]
         word = "times" if second["operation"] == "x" else "divided by"
-        out.append(("second scale", f"{clean(second['name'])} = {short(second['value'], 9)}: each scale is {word} it"))
+        out.append(("second scale", f"{visible(second['name'])} = {short(second['value'], 9)}: each scale is {word} it"))
     return out
 
 
@@ -89,11 +88,11 @@ def _looked(document: dict[str, Any]) -> list[tuple[str, str]]:
     stands = document["stands_for"]
     if stands:
         matrix, row, column = stands["corner"]
-        told = f"{clean(document['asked'])}, found by the plan to {stands['layout']}"
+        told = f"{visible(document['asked'])}, found by the plan to {stands['layout']}"
         if any(stands["corner"]):
             told += f": its first weight is at row {row:,}, column {column:,}" + (f" of matrix {matrix}" if document["tensor"]["matrices"] > 1 else "")
         if stands["others"]:
-            told += f"; {stands['others']:,} more tensors go into that name: {', '.join(map(clean, stands['next']))}, …"
+            told += f"; {stands['others']:,} more tensors go into that name: {', '.join(map(visible, stands['next']))}, …"
         out.append(("asked for", told))
     return out
 

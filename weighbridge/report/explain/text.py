@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from weighbridge.report.explain import format_text, term_text
-from weighbridge.report.table import markdown_table, text_table
+from weighbridge.report import markdown as md
+from weighbridge.report.table import text_table
 from weighbridge.report.wrap import COLUMNS, wrapped
 
 RULE_HEAD = ("code", "name", "severity", "runtimes", "what it says")
@@ -43,9 +45,9 @@ def markdown(document: dict[str, Any]) -> str:
                         f"## See also\n\n{', '.join(f'`weighbridge explain {word}`' for word in document['see_also'])}",
                         f"## References\n\n{document['references']}"])
     if "rules" in document:
-        return markdown_table(RULE_HEAD, _rules(document))
+        return _table(RULE_HEAD, _rules(document))
     if "readers" in document:
-        return markdown_table(READER_HEAD, _readers(document))
+        return _table(READER_HEAD, _readers(document))
     lines = [f"# {_title(document)}", _facts(document)]
     lines += [f"## {heading}\n\n{body}" for heading, body in document["sections"].items()]
     return _joined(lines)
@@ -81,7 +83,12 @@ def _indented(body: str) -> str:
 
 
 def _listed(document: dict[str, Any], key: str) -> str:
-    return markdown_table(("word", "what it is"), [(row["name"], row["says"]) for row in document[key]])
+    return _table(("word", "what it is"), [(row["name"], row["says"]) for row in document[key]])
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Cells of our own pages: they are Markdown already, but for the pipe."""
+    return md.rows(head, [False] * len(head), [[cell.replace("|", "\\|") for cell in row] for row in rows])
 
 
 def _readers(document: dict[str, Any]) -> list[tuple[str, str, str]]:

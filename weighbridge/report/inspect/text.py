@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from weighbridge.report.table import clean, markdown_table, text_table
+from weighbridge.report.markdown import escaped
+from weighbridge.report.table import markdown_table, text_table
 from weighbridge.report.units import count, size
+from weighbridge.report.visible import visible
 
 HEAD = ("role", "dtype", "strategy", "block", "scale", "count", "parameters", "bytes")
 LIST_HEAD = ("name", "dtype", "shape", "file", "bytes")
@@ -24,9 +26,9 @@ def text(document: dict[str, Any]) -> str:
 
 def markdown(document: dict[str, Any]) -> str:
     """The same as Markdown, for an issue or a model card."""
-    blocks = [f"## {_title(document)}", _roles(document, markdown_table), "\n".join(f"- {line}" for line in _summary(document))]
-    blocks.append("### What config.json claims\n\n" + "\n".join(f"- {key}: {value}" for key, value in _claims(document["claims"])))
-    blocks.append("### Where it differs\n\n" + "\n".join(f"- **{key}**: {value}" if key else f"- {value}" for key, value in _differences(document)))
+    blocks = [f"## {escaped(_title(document))}", _roles(document, markdown_table), "\n".join(f"- {escaped(line)}" for line in _summary(document))]
+    blocks.append("### What config.json claims\n\n" + "\n".join(f"- {escaped(key)}: {escaped(value)}" for key, value in _claims(document["claims"])))
+    blocks.append("### Where it differs\n\n" + "\n".join(f"- **{escaped(key)}**: {escaped(value)}" if key else f"- {escaped(value)}" for key, value in _differences(document)))
     return "\n\n".join(blocks)
 
 
@@ -35,17 +37,17 @@ def list_text(document: dict[str, Any]) -> str:
 
 
 def list_markdown(document: dict[str, Any]) -> str:
-    return _list(document, markdown_table)
+    return _list(document, markdown_table) if document["list"] else escaped(_list(document, markdown_table))
 
 
 def _list(document: dict[str, Any], table: Table) -> str:
     rows = [(t["name"], t["dtype"], "x".join(map(str, t["shape"])) or "scalar", t["file"], t["bytes"]) for t in document["list"]]
     total = f"{count(document['tensors'], 'tensor')}, {document['bytes']:,} bytes"
-    return table(LIST_HEAD, rows) + "\n\n" + total if rows else f"no tensor matches {clean(document['pattern'])}"
+    return table(LIST_HEAD, rows) + "\n\n" + total if rows else f"no tensor matches {visible(document['pattern'])}"
 
 
 def _title(document: dict[str, Any]) -> str:
-    return clean(f"{document['source']}: {document['model_type'] or 'no model_type'}, {count(document['shards'], 'file')}, "
+    return visible(f"{document['source']}: {document['model_type'] or 'no model_type'}, {count(document['shards'], 'file')}, "
                  f"{count(document['tensors'], 'tensor')}")
 
 
@@ -94,14 +96,14 @@ def _claims(claims: dict[str, Any]) -> list[tuple[str, str]]:
     if claims["skip"]:
         more = len(claims["skip"]) - SKIP_SHOWN
         names = ", ".join(claims["skip"][:SKIP_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
-        shown.append((claims["skip_key"], clean(names)))
+        shown.append((claims["skip_key"], visible(names)))
     if claims["mtp_modules"]:
         shown.append(("MTP modules", str(claims["mtp_modules"])))
     return shown
 
 
 def _value(value: Any) -> str:
-    return clean("x".join(map(str, value)) if isinstance(value, list) else str(value))
+    return visible("x".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _differences(document: dict[str, Any]) -> list[tuple[str, str]]:
@@ -111,7 +113,7 @@ def _differences(document: dict[str, Any]) -> list[tuple[str, str]]:
         times = f" ({found['count']:,} times)" if found["count"] > 1 and found["code"] not in ("mtp-absent", "claim-missing") else ""
         hint = f"; {found['hint']}" if found["hint"] else ""
         note = "note: " if found["level"] == "note" else ""
-        shown.append((found["code"], clean(f"{note}{found['message']}{times}{place}{hint}")))
+        shown.append((found["code"], visible(f"{note}{found['message']}{times}{place}{hint}")))
     return shown or [("", "nowhere")]
 
 

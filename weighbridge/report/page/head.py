@@ -7,6 +7,7 @@ from typing import Any
 from weighbridge.encoding.kinds import kind_of
 from weighbridge.report.page.findings import FILES, SEVERITIES, reader
 from weighbridge.report.page.parts import Markup, chip, copied, icon, table, text_of
+from weighbridge.report.svg import classed
 from weighbridge.report.units import count, size
 
 
@@ -65,7 +66,7 @@ def shares(inspect: dict[str, Any]) -> list[tuple[str, str, int, int]]:
 
 def _shares(inspect: dict[str, Any]) -> str:
     total = sum(row[3] for row in shares(inspect)) or 1
-    bar = "".join(f'<i class="b-{kind}" style="flex-grow:{nbytes / total:.6f}"></i>' for kind, _, _, nbytes in shares(inspect) if nbytes)
+    bar = "".join(f'<i class={classed("b-" + kind)} style="flex-grow:{nbytes / total:.6f}"></i>' for kind, _, _, nbytes in shares(inspect) if nbytes)
     words = "".join(f'<li>{chip(kind, name)} <b>{percent(nbytes / total)}</b> <span class="quiet-text">{size(nbytes)}, {count(weights, "weight")}</span></li>'
                     for kind, name, weights, nbytes in shares(inspect))
     return f'<h3>Share of bytes by encoding</h3><div class="shares" aria-hidden="true">{bar}</div><ul class="legend">{words}</ul>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from weighbridge.report.svg import attribute, text_of
+from weighbridge.report.svg import attribute, classed, text_of
 
 
 class Markup(str):
@@ -89,4 +89,4 @@ def icon(severity: str) -> str:
 
 def chip(kind: str, words: str) -> str:
     """An encoding's name upon its colour."""
-    return f'<span class="chip b-{kind}">{text_of(words)}</span>'
+    return f'<span class={classed("chip b-" + kind)}>{text_of(words)}</span>'

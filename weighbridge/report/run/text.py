@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-
-from weighbridge.report.table import clean
 from weighbridge.report.units import count, size
+from weighbridge.report.visible import visible
 
 if TYPE_CHECKING:
     from weighbridge.engine.engine import Engine
@@ -19,7 +18,7 @@ def plan(engine: Engine, source: str) -> str:
     """One or two lines before the first token: what stays in memory, what is read again, and the floor that the disk sets."""
     plan = engine.plan
     arch = engine.architecture
-    line = (f"{clean(source)}: {engine.inventory.model_type}, {count(len(plan.layers), 'layer')}, context {arch.context:,}; "
+    line = (f"{visible(source)}: {engine.inventory.model_type}, {count(len(plan.layers), 'layer')}, context {arch.context:,}; "
             f"{size(plan.active_bytes_per_token)} of weights per token")
     if plan.limit is None:
         return f"{line}, {size(plan.resident_bytes)} in all"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.report.table import clean, text_table
+from weighbridge.report.markdown import fenced
+from weighbridge.report.table import text_table
+from weighbridge.report.visible import visible
 
 
 def trace_text(document: dict[str, Any], markdown: bool = False) -> str:
@@ -12,20 +14,20 @@ def trace_text(document: dict[str, Any], markdown: bool = False) -> str:
     lines = [f"{document['name']}  ({document['weight']})  -> {document['to']}", "", "source"]
     lines += _tensors(document["source"])
     lines += ["", "steps"]
-    lines += [f"  {i}. {s['op']:<14} {clean(s['detail'])}{'   [lossy]' if s['lossy'] else ''}" for i, s in enumerate(document["steps"], 1)]
+    lines += [f"  {i}. {s['op']:<14} {visible(s['detail'])}{'   [lossy]' if s['lossy'] else ''}" for i, s in enumerate(document["steps"], 1)]
     lines += ["", "destination"]
     lines += _tensors(document["destination"])
     if document["block"]:
         lines += ["", document["block"]["of"], _numbers(document["block"])]
     body = "\n".join(lines)
-    return f"```\n{body}\n```" if markdown else body
+    return fenced(body) if markdown else body
 
 
 def _tensors(rows: list[dict[str, Any]], most: int = 8) -> list[str]:
     lines = []
     for row in rows[:most]:
         part = " at [" + ", ".join(f"{a}:{b}" for a, b in row["slice"]) + "]" if "slice" in row else ""
-        lines.append(f"  {clean(row['name'])}  {row['dtype']} {row['shape']}{part}  in {clean(row['file'])}")
+        lines.append(f"  {visible(row['name'])}  {row['dtype']} {row['shape']}{part}  in {visible(row['file'])}")
     return lines + ([f"  and {len(rows) - most:,} more"] if len(rows) > most else [])
 
 

@@ -1,0 +1,135 @@
+"""What cannot be read is never called another weight: equal bytes are equal, different bytes are no verdict (exit 2)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+import weighbridge as wb
+from tests.plan.forms import FORMS, write
+from tests.verify.tools import span, spans
+from weighbridge.cli import main
+from weighbridge.errors import Refused
+from weighbridge.testing.safetensors_writer import write_file
+from weighbridge.testing.tiny import write_tiny
+
+
+@pytest.fixture(params=FORMS)
+def form(request, tmp_path):
+    return write(tmp_path / "src", request.param), *FORMS[request.param][1:]
+
+
+def test_a_copy_is_identical_byte_for_byte(form):
+    folder = form[0]
+    found = wb.open(folder).verify(folder)
+    assert found["ok"] and found["how"] == "bytes" and found["grades"] == {"identical": len(spans(folder)), "exact": 0, "bounded": 0, "wrong": 0}
+
+
+def test_other_bytes_are_exit_2_with_the_reason(form, tmp_path, capsys):
+    folder, words, number = form
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    tensor = max(spans(copy), key=lambda s: s.size)
+    tensor.write(bytes([tensor.bytes()[0] ^ 1]))
+    assert main(["verify", str(folder), str(copy), "--format", "json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    assert said["error"]["code"] == "scheme" and f"{number} weights are stored as {words}" in said["error"]["message"]
+    assert said["problems"][-1]["code"] == "bytes-differ"
+    assert f"the bytes of 1 of {len(spans(folder))} tensors differ" in said["problems"][-1]["message"] and tensor.name in said["problems"][-1]["where"]
+
+
+@pytest.mark.parametrize("layout", ["hf-fp8", "hf-bf16"])
+def test_convert_refuses_with_the_same_words(form, tmp_path, capsys, layout):
+    """Not `missing`, no `download again`, and no advice that would throw scales away."""
+    folder, words, number = form
+    with pytest.raises(Refused) as refused:
+        wb.open(folder).convert(tmp_path / "out", layout)
+    assert [p.code for p in refused.value.problems] == ["scheme"] and f"{number} weights are stored as {words}" in refused.value.first.message
+    assert main(["convert", str(folder), str(tmp_path / "out"), "--to", layout]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "download" not in said and "--allow" not in said and "missing" not in said and not (tmp_path / "out").exists()
+
+
+def test_one_side_in_a_form_that_is_not_read(form, tmp_path):
+    with pytest.raises(Refused) as refused:
+        wb.open(write_tiny(tmp_path / "other")).verify(form[0])
+    assert refused.value.first.code == "scheme"
+
+
+def test_a_weight_that_is_really_missing_is_said_too(tmp_path):
+    folder = write(tmp_path / "src", "int4")
+    file = next(folder.glob("*.safetensors"))
+    tensors = {s.name: (s.dtype, s.shape, s.bytes()) for s in spans(folder) if s.name != "model.norm.weight"}
+    write_file(file, tensors)
+    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+    with pytest.raises(Refused) as refused:
+        wb.open(folder).convert(tmp_path / "out", "hf-bf16")
+    assert sorted((p.code, p.where.rpartition(": ")[2]) for p in refused.value.problems) == [
+        ("missing-tensor", "model.norm.weight"), ("scheme", "model.layers.0.mlp.down_proj.weight_packed")]
+
+
+def test_an_unknown_family_is_compared_by_bytes(tmp_path):
+    folder = write_tiny(tmp_path / "src", config={"model_type": "nobody_knows"})
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert wb.open(folder).verify(copy)["how"] == "bytes"
+    tensor = spans(copy)[0]
+    with tensor.flipped(0, 0), pytest.raises(Refused) as refused:
+        wb.open(folder).verify(copy)
+    assert refused.value.problems[-1].code == "bytes-differ"
+
+
+@pytest.mark.parametrize("dtype,width", [("I8", 1), ("I32", 4), ("F64", 8), ("U8", 1), ("BOOL", 1)])
+def test_values_without_a_scale_in_a_type_that_means_nothing(tmp_path, dtype, width):
+    """No `KeyError`: the type is named, and equal bytes are still equal."""
+    folder = write_tiny(tmp_path / "src", shards=1)
+    file = next(folder.glob("*.safetensors"))
+    tensors = {s.name: (s.dtype, s.shape, s.bytes()) for s in spans(folder)}
+    name = "model.layers.0.self_attn.q_norm.weight"
+    shape = tensors[name][1]
+    write_file(file, tensors | {name: (dtype, shape, bytes(width * shape[0]))})
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert wb.open(folder).verify(copy)["how"] == "bytes"
+    with span(copy, name).flipped(0, 0), pytest.raises(Refused) as refused:
+        wb.open(folder).verify(copy)
+    assert f"1 weight is stored as {dtype}, with no scale beside them" in refused.value.first.message
+
+
+def test_tensors_that_no_weight_explains_are_compared_where_both_have_them(tmp_path):
+    """A draft layer, a tower: A against A is the same; a byte that differs is not, nor is a side that lacks it."""
+    folder = write_tiny(tmp_path / "src", shards=1)
+    file = next(folder.glob("*.safetensors"))
+    tensors = {s.name: (s.dtype, s.shape, s.bytes()) for s in spans(folder)}
+    write_file(file, tensors | {"model.draft.weight": ("I8", (3, 5), bytes(15))})
+    (folder / "model.safetensors.index.json").unlink()
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    found = wb.open(folder).verify(copy)
+    assert found["ok"] and found["how"] == "values" and found["beside"]["bytes"] == 1 and not found["surplus"]
+    with span(copy, "model.draft.weight").flipped(7, 2):
+        found = wb.open(folder).verify(copy)
+    assert not found["ok"] and found["beside"]["wrong"][0]["first"].startswith("byte 7 differs")
+    write_file(copy / file.name, tensors)
+    assert wb.open(folder).verify(copy)["surplus"] == wb.open(copy).verify(folder)["surplus"] == [f"{file.name}: model.draft.weight"]
+
+
+def test_a_config_of_another_model_keeps_its_own_words(tmp_path):
+    """Sound block FP8 under a config with another width: the shapes disagree, and the form is not to blame."""
+    folder = write_tiny(tmp_path / "src", config={"num_attention_heads": 4})
+    with pytest.raises(Refused) as refused:
+        wb.open(folder).convert(tmp_path / "out", "hf-bf16")
+    assert {p.code for p in refused.value.problems} == {"shape"}
+
+
+def test_a_draft_layer_in_fp8_stays_surplus(tmp_path):
+    folder = write_tiny(tmp_path / "src", shards=1)
+    file = next(folder.glob("*.safetensors"))
+    tensors = {s.name: (s.dtype, s.shape, s.bytes()) for s in spans(folder)}
+    draft = {f"model.layers.9.self_attn.q_proj.{leaf}": tensors[f"model.layers.0.self_attn.q_proj.{leaf}"] for leaf in ("weight", "weight_scale_inv")}
+    write_file(file, tensors | draft)
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(Refused) as refused:
+        wb.open(folder).convert(tmp_path / "out", "hf-bf16")
+    assert {p.code for p in refused.value.problems} == {"surplus-tensor"}
+    assert wb.open(folder).convert(tmp_path / "out", "hf-bf16", allow=("surplus-tensor",)).document()["complete"]
+    found = wb.open(folder).verify(folder)
+    assert found["ok"] and found["beside"]["bytes"] == 2
