@@ -15,7 +15,7 @@ from weighbridge.plan.cover import Fragment, Rect, cover, overlaps
 from weighbridge.plan.plan import narrow
 from weighbridge.plan.reader import Reader
 from weighbridge.plan.source import Bound, Source
-from weighbridge.verify.bounds import Allowances, Relation
+from weighbridge.verify.bounds import Allowances, Relation, with_floor
 from weighbridge.verify.grades import Grade
 
 ROWS = 256  # rows that are decoded at a time; both sides of 3072 columns stay in the second cache
@@ -98,6 +98,8 @@ class Comparer:
         made_is_a = self.relation.made_is_a(a.encoding, b.encoding)
         first, made = (b, a) if made_is_a else (a, b)
         grid = self.allowances[made_is_a].grid(first, made, allowed, band.weight)
+        if a.encoding.dtype != b.encoding.dtype:
+            allowed, grid = with_floor(allowed, grid, made.encoding)
         out = np.array([0, 0, 0, 0, 0, -1], np.float64)
         kernels.compare_f32(*address(left), *address(right), *a.shape, grid.scale.ctypes.data, grid.scale.shape[1], *grid.origin, *grid.block,
                             allowed.relative * (1 + 2.0**-10), allowed.absolute * (1 + 2.0**-10), out.ctypes.data)

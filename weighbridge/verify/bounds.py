@@ -166,6 +166,16 @@ class Grid(NamedTuple):
     block: tuple[int, int]
 
 
+def with_floor(allowed: Allowed, grid: Grid, made: Encoding) -> tuple[Allowed, Grid]:
+    """A float of few exponents has a smallest step (2^-24 in F16) that no scale moves: half of it is allowed at least."""
+    floor = 0.0 if made.quantized or made.element not in ELEMENTS or not allowed.relative else ELEMENTS[made.element].absolute
+    if floor < 2.0**-126:  # bfloat16 and float32 reach as far down as float32
+        return allowed, grid
+    if not allowed.absolute:
+        return allowed._replace(absolute=1.0), Grid(np.full((1, 1), floor, np.float32), (0, 0), (1 << 30, 1 << 30))
+    return allowed, grid._replace(scale=np.fmax(grid.scale, np.float32(floor / allowed.absolute)))
+
+
 class Allowances:
     """The scales that an absolute bound may count in."""
 
