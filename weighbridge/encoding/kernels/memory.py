@@ -78,10 +78,10 @@ def kernel(signature):
 
 
 @cache
-def digest_of_source():
-    """A name for this state of all the code that can be inlined into a kernel."""
+def digest_of_source(more: Path | None = None):
+    """A name for this state of all the code that can be inlined into a kernel; `more` is a folder of further kernels."""
     digest, kernels = hashlib.sha256(), Path(__file__).parent
-    for file in (kernels.parent / "codec.py", *sorted(kernels.rglob("*.py"))):
+    for file in (kernels.parent / "codec.py", *sorted(kernels.rglob("*.py")), *(sorted(more.rglob("*.py")) if more else ())):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -99,12 +99,13 @@ class _Compiling(event.Listener):
 event.register("numba:compile", _Compiling())
 
 
-def compiled(function):
+def compiled(function, folder: Path | None = None):
     """One compiled form of a kernel, for its signature, kept on disk if a folder for it can be written.
 
-    numba asks only whether the kernel's own file has changed, so the name has to tell of the others.
+    numba asks only whether the kernel's own file has changed, so the name has to tell of the others. `folder` holds the kernel's own files, where
+    they are not here.
     """
-    function.__qualname__ = f"{function.__name__}_{digest_of_source()}"
+    function.__qualname__ = f"{function.__name__}_{digest_of_source(folder)}"
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(function.signature, cache=True, **options)(function)
