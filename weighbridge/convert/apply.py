@@ -13,7 +13,7 @@ from weighbridge.plan.wholes import Wholes
 from weighbridge.encoding import codec as fp8
 from weighbridge.encoding import kernels
 from weighbridge.errors import Problem, Refused
-from weighbridge.formats import codec, quantize
+from weighbridge.formats import codec, fast, quantize
 from weighbridge.formats.bounds import window
 from weighbridge.formats.element import ELEMENTS, difference
 from weighbridge.formats.qtensor import Grid, QTensor
@@ -101,7 +101,7 @@ def _decode(q: QTensor, out: np.ndarray, lossy: bool, slab: Slab, scratch: Scrat
         kernel = kernels.decode_f32 if dtype == "F32" else kernels.decode_bf16
         nans = kernel(*address(q.codes_RC), *q.shape, grid.ctypes.data, grid.shape[1], *q.origin, *block, *address(out))
     else:
-        nans = _decode_by_table(q, out, dtype, scratch)
+        nans = _decode_by_table(q, out, dtype)
     if nans:
         raise _nan(slab, nans)
     if lossy:
@@ -112,11 +112,11 @@ def _decode(q: QTensor, out: np.ndarray, lossy: bool, slab: Slab, scratch: Scrat
         compare(before, QTensor(out[: before.shape[0]], slab.encoding).decode(), loss)
 
 
-def _decode_by_table(q: QTensor, out: np.ndarray, dtype: str, scratch: Scratch) -> int:
-    region = scratch.array("region", q.shape, np.float32)
-    nans = values(q, region, scratch)
-    out[...] = codec.to_dtype(region, dtype).view(out.dtype).reshape(out.shape)
-    return nans
+def _decode_by_table(q: QTensor, out: np.ndarray, dtype: str) -> int:
+    fast.decode(q, dtype, out)
+    if dtype == "BF16":
+        return int(np.count_nonzero((out & np.uint16(0x7F80)) == 0x7F80))
+    return int(np.count_nonzero(~np.isfinite(out)))
 
 
 def _keep(q: QTensor, out: np.ndarray, part: Part, slab: Slab) -> None:
@@ -268,7 +268,7 @@ def _whole_scale(reader: Reading, weight: str, encoding: Encoding) -> dict[str, 
     assert encoding.scale is not None
     largest = np.float32(reader.wholes.largest(weight, False))
     block = Blocks(np.full((1, 1), -largest), np.full((1, 1), largest), largest)
-    (grid,) = quantize.grids_of(block, encoding, {}, quantize.rule_of(encoding))
+    (grid,), _ = quantize.grids_of(block, encoding, {}, quantize.rule_of(encoding))
     return {encoding.scale.suffix: grid.own}
 
 
@@ -311,8 +311,8 @@ def _largest_scales(reader: Reading, fragments: tuple[Fragment, ...], rect: Rect
 def quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarray], reader: Reading, weight: str, scratch: Scratch) -> tuple[QTensor, int]:
     """Codes and scales of a region of whole blocks: float32 values, or BF16 bits (uint16)."""
     assert encoding.scale is not None and encoding.block is not None
-    fast = encoding.element in ("e4m3fn", "e4m3") and not given and encoding.scale.element == "f32" and quantize.rule_of(encoding) is RULES["amax"]
-    if fast:
+    rule = quantize.rule_of(encoding)
+    if encoding.element in ("e4m3fn", "e4m3") and not given and encoding.scale.element == "f32" and rule is RULES["amax"]:
         rows, cols = source.shape
         high, wide = encoding.block[0] or rows, encoding.block[1] or cols
         codes = scratch.array("codes", (rows, cols), np.uint8)
@@ -320,9 +320,14 @@ def quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarra
         kernel = kernels.quantize_bf16 if source.dtype == np.uint16 else kernels.quantize_f32
         refused = kernel(*address(source), rows, cols, high, wide, encoding.peak, codes.ctypes.data, cols, scale.ctypes.data, scale.shape[1])
         return QTensor(codes, encoding, (Grid(encoding.scale, scale),)), refused
-    real = fp8.from_bf16(source) if source.dtype == np.uint16 else source
     largest = reader.wholes.largest(weight, True) if encoding.scale.inner and not given else None
-    return quantize.quantize(real, encoding, given, largest)
+    blocks = fast.blocks_of(source, encoding, largest)
+    grids, rule = quantize.grids_of(blocks, encoding, given, rule)
+    codes = scratch.array("codes", source.shape, np.uint8)
+    codes[...] = 0
+    q = QTensor(codes, encoding, grids)
+    fast.encode_into(source, q, rule, fast.PLAIN, codes)
+    return q, int(np.count_nonzero(quantize.refused_blocks(q, blocks)))
 
 
 def _new_grid(grid: Grid, corner: tuple[int, int], part: Part, slab: Slab) -> None:

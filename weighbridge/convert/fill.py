@@ -9,7 +9,7 @@ from weighbridge.convert.apply import Reading, apply
 from weighbridge.convert.shape import SlabPlan
 from weighbridge.convert.slab import Loss, Slab, container, new_slab
 from weighbridge.formats.values import Scratch
-from weighbridge.formats import codec
+from weighbridge.formats import codec, fast
 from weighbridge.formats.scheme import Field, Role
 from weighbridge.plan.plan import Target
 from weighbridge.plan.steps import Kind
@@ -99,4 +99,4 @@ def _grid_bytes(field: Field, target: Target, slab: Slab) -> np.ndarray:
 
 def packed(field: Field, codes: np.ndarray) -> np.ndarray:
     """Codes [rows, columns] as the field's bytes."""
-    return codec.pack(codes, field.packing) if field.packing.packed else np.ascontiguousarray(codes)
+    return fast.pack(codes, field.packing) if field.packing.packed else np.ascontiguousarray(codes)

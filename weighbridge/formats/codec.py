@@ -18,6 +18,7 @@ from weighbridge.formats.packing import Packing
 from weighbridge.formats.scheme import Field, Role
 
 Fetch = Callable[[str], "np.ndarray | None"]
+Unpack = Callable[[np.ndarray, Packing, int], np.ndarray]
 
 
 @cache
@@ -117,6 +118,13 @@ def pack(codes: np.ndarray, packing: Packing) -> np.ndarray:
     return np.packbits(bits, axis=-1, bitorder="little").reshape(rows, -1)
 
 
+def packed_shape(shape: tuple[int, int], packing: Packing) -> tuple[int, int]:
+    """[rows, bytes] of packed codes [rows, columns]."""
+    if packing.axis == -2:
+        return packing.units(shape[0]) * packing.size // packing.word, shape[1] * packing.word
+    return shape[0], packing.units(shape[1]) * packing.size
+
+
 def _columns_of(raw: np.ndarray, packing: Packing) -> np.ndarray:
     """Units that stand along the rows, word under word, as one row of bytes for each column."""
     words = packing.size // packing.word
@@ -178,31 +186,27 @@ def own_values(field: Field, raw: np.ndarray, shape: tuple[int, int]) -> np.ndar
     return look(field, raw, grid)
 
 
-def look(field: Field, raw: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def look(field: Field, raw: np.ndarray, grid: tuple[int, int], unpack: Unpack | None = None) -> np.ndarray:
     """The values that the field's bytes stand for, float32 (integers wider than a byte int64), for a grid of this size."""
     form = ELEMENTS[field.element]
     if form.bits > 8 and form.kind == "int":
         return raw.view(f"<i{form.bits // 8}").astype(np.int64).reshape(grid)
-    values = floats(raw, field.dtype).reshape(grid) if form.bits > 8 else table(field.element)[codes_of(field, raw, grid)]
+    values = floats(raw, field.dtype).reshape(grid) if form.bits > 8 else table(field.element)[codes_of(field, raw, grid, unpack)]
     return values / np.float32(field.over) if field.over != 1.0 else values
 
 
 def check_size(field: Field, raw: np.ndarray, grid: tuple[int, int]) -> None:
     """Raise ValueError unless the bytes are those of a grid of this size."""
-    lengths = list(grid)
-    lengths[field.packing.axis] = field.packing.units(lengths[field.packing.axis]) * field.packing.size
-    if raw.size != lengths[0] * lengths[1]:
-        raise ValueError(f"{field.suffix}: [{grid[0]}, {grid[1]}] values take {lengths[0] * lengths[1]} bytes, not {raw.size}")
+    high, wide = packed_shape(grid, field.packing)
+    if raw.size != high * wide:
+        raise ValueError(f"{field.suffix}: [{grid[0]}, {grid[1]}] values take {high * wide} bytes, not {raw.size}")
 
 
-def codes_of(field: Field, raw: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
-    """uint8 codes of a field's grid, unpacked. Where a unit holds one code, a view of the bytes."""
-    rows, cols = grid
+def codes_of(field: Field, raw: np.ndarray, grid: tuple[int, int], by: Unpack | None = None) -> np.ndarray:
+    """uint8 codes of a field's grid, unpacked (by `unpack`, or a faster one). Where a unit holds one code, a view of the bytes."""
     if not field.packing.packed:
-        return raw.reshape(rows, cols)
-    along = field.packing.axis == -2
-    stored = field.packing.units(rows) * field.packing.size // field.packing.word if along else rows
-    return unpack(raw.reshape(stored, -1) if raw.size else raw.reshape(stored, 0), field.packing, rows if along else cols)
+        return raw.reshape(grid)
+    return (by or unpack)(raw.reshape(packed_shape(grid, field.packing)), field.packing, grid[field.packing.axis])
 
 
 def _number_in(raw: np.ndarray, key: str) -> float:

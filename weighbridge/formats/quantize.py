@@ -34,11 +34,9 @@ def quantize(values: np.ndarray, encoding: Encoding, given: Mapping[str, np.ndar
     scheme's. Raises ValueError for a scheme that has none.
     """
     values, given = np.asarray(values, np.float32), given or {}
-    chosen = RULES[rule] if rule else rule_of(encoding)
+    chosen = rule_of(encoding, rule)
     blocks = blocks_of(values, encoding, largest)
-    grids = grids_of(blocks, encoding, given, chosen)
-    if all(part.field.suffix in given for grid in grids for part in (grid, *grid.inner)):
-        chosen = chosen._replace(signed_zero=True)
+    grids, chosen = grids_of(blocks, encoding, given, chosen)
     q = QTensor(np.empty(values.shape, np.uint8), encoding, grids)
     refused = refused_blocks(q, blocks)
     rows, cols = (np.arange(n) for n in values.shape)
@@ -48,9 +46,9 @@ def quantize(values: np.ndarray, encoding: Encoding, given: Mapping[str, np.ndar
     return Quantized(QTensor(codes, encoding, grids), int(np.count_nonzero(refused)))
 
 
-def rule_of(encoding: Encoding) -> Rule:
-    """The rule of a scheme. Raises ValueError for one that is read only."""
-    chosen = RULES.get(SCHEMES[encoding.scheme].rule)
+def rule_of(encoding: Encoding, name: str = "") -> Rule:
+    """The rule of this name, or the scheme's. Raises ValueError for a scheme that has none."""
+    chosen = RULES.get(name or SCHEMES[encoding.scheme].rule)
     if chosen is None:
         raise ValueError(f"{encoding.scheme} is read only: no rule makes its scales")
     return chosen
@@ -65,14 +63,15 @@ def blocks_of(values: np.ndarray, encoding: Encoding, largest: float | None = No
     return Blocks(low, high, np.float32(np.abs(values).max() if largest is None else largest))
 
 
-def grids_of(blocks: Blocks, encoding: Encoding, given: Mapping[str, np.ndarray], rule: Rule) -> tuple[Grid, ...]:
-    """The factors' grids by a rule, but for the given ones."""
+def grids_of(blocks: Blocks, encoding: Encoding, given: Mapping[str, np.ndarray], rule: Rule) -> tuple[tuple[Grid, ...], Rule]:
+    """The factors' grids by a rule, but for the given ones; and the rule for the codes: where all are given, a -0 keeps its sign."""
     weighing = [f for f in encoding.factors if f.weighs and f.role is not Role.ORDER]
     names = {f.suffix for field in weighing for f in (field, *field.inner)}
+    kept = names <= given.keys()
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        own = {} if names <= given.keys() else rule.grids(blocks, encoding, given)
+        own = {} if kept else rule.grids(blocks, encoding, given)
     own = {name: np.asarray(given.get(name, own.get(name)), np.float32) for name in names}
-    return tuple(_grid(f, own) for f in weighing)
+    return tuple(_grid(f, own) for f in weighing), rule._replace(signed_zero=True) if kept else rule
 
 
 def _grid(field: Field, own: Mapping[str, np.ndarray]) -> Grid:

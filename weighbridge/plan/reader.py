@@ -18,7 +18,7 @@ from weighbridge.formats import codec
 from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.qtensor import QTensor
 from weighbridge.formats.scheme import Field, Role
-from weighbridge.formats.stored import read
+from weighbridge.formats.fast import read
 from weighbridge.plan.cover import Fragment
 from weighbridge.plan.guard import Guard
 from weighbridge.plan.mapping import MappedFile

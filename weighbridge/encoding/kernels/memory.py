@@ -81,10 +81,10 @@ def kernel(signature):
 
 
 @cache
-def digest_of_source():
-    """A name for this state of all the code that can be inlined into a kernel."""
+def digest_of_source(more: Path | None = None):
+    """A name for this state of all the code that can be inlined into a kernel; `more` is a folder of further kernels."""
     digest, kernels = hashlib.sha256(), Path(__file__).parent
-    for file in (kernels.parent / "codec.py", *sorted(kernels.rglob("*.py"))):
+    for file in (kernels.parent / "codec.py", *sorted(kernels.rglob("*.py")), *(sorted(more.rglob("*.py")) if more else ())):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -102,26 +102,27 @@ class _Compiling(event.Listener):
 event.register("numba:compile", _Compiling())
 
 
-def compiled(function):
-    """One compiled form of a kernel, for its signature, kept on disk if there is a folder for it."""
-    return _kept(function, lambda cache: njit(function.signature, cache=cache, nogil=True, error_model="numpy"))
+def compiled(function, folder: Path | None = None):
+    """One compiled form of a kernel, for its signature, kept on disk if there is a folder for it. `folder` holds the kernel's own files, where they
+    are not here."""
+    return _kept(function, folder, lambda cache: njit(function.signature, cache=cache, nogil=True, error_model="numpy"))
 
 
 def callback(signature):
     """A decorator: a function as machine code with the calling convention of C, whose `address` a library or the kernel may call. Kept as `compiled` does."""
-    return lambda function: _kept(function, lambda cache: cfunc(signature, cache=cache, error_model="numpy"))
+    return lambda function: _kept(function, None, lambda cache: cfunc(signature, cache=cache, error_model="numpy"))
 
 
 _compiling = threading.Lock()
 
 
-def _kept(function, decorator):
+def _kept(function, own: Path | None, decorator):
     """numba asks only whether the function's own file has changed, so the name has to tell of the others.
 
     The folder is numba's own (NUMBA_CACHE_DIR) where the user has named one. Else it is ours, for this call only: other code in this process that
     numba compiles keeps its place.
     """
-    function.__qualname__ = f"{function.__name__}_{digest_of_source()}"
+    function.__qualname__ = f"{function.__name__}_{digest_of_source(own)}"
     with _compiling:
         before = config.CACHE_DIR
         folder = before or private_folder("numba")
