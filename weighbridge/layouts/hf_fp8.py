@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from weighbridge.encoding.scheme import Encoding
 from weighbridge.errors import Problem
+from weighbridge.layouts import published as forms
 from weighbridge.layouts.options import Options
-from weighbridge.layouts.placement import Stored, whole
-from weighbridge.models.inventory import Inventory, Weight
+from weighbridge.layouts.placement import Stored
+from weighbridge.models.inventory import Inventory
 
 SCALE_SUFFIX = ".weight_scale_inv"
 
@@ -27,13 +28,13 @@ def requires(inventory: Inventory, options: Options) -> list[Problem]:
 
 
 def published(inventory: Inventory, linear: Encoding) -> list[Stored]:
-    """Published names, with `linear` for linear layers and the source's own encoding for the rest."""
+    """Published names and forms, with `linear` for linear layers and the source's own encoding for the rest."""
     files = 1 + inventory.sizes["layers"]
-    return [_one(weight, linear, files) for weight in inventory.weights.values()]
+    return [_one(candidate, inventory, linear, files) for candidate in forms.published(inventory)]
 
 
-def _one(weight: Weight, linear: Encoding, files: int) -> Stored:
-    stem, suffix = (weight.published[:-7], ".weight") if weight.published.endswith(".weight") else (weight.published, "")
-    number = int(weight.name.split(".", 2)[1]) + 2 if weight.name.startswith("layers.") else 1
+def _one(candidate: forms.Candidate, inventory: Inventory, linear: Encoding, files: int) -> Stored:
+    first = inventory[candidate.placement.parts[0].weight]
+    number = forms.layer_of(first.name) + 2 if first.name.startswith("layers.") else 1
     file = f"model-{number:05d}-of-{files:05d}.safetensors"
-    return Stored(stem, suffix, SCALE_SUFFIX, file, whole(weight), linear if weight.linear else None)
+    return Stored(candidate.stem, candidate.suffix, SCALE_SUFFIX, file, candidate.placement, linear if first.linear else None)

@@ -46,10 +46,13 @@ class Placement(NamedTuple):
     parts: tuple[Part, ...]
     stacked: bool = False
     vector: bool = False
+    dims: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape as stored: vectors have one axis, stacks three."""
+        """The shape as stored: vectors have one axis, stacks three; `dims` where it is another one of as many elements (`Weight.dims`)."""
+        if self.dims is not None:
+            return self.dims
         if self.vector:
             return (self.cols,)
         return (self.lead, self.rows, self.cols) if self.stacked else (self.rows, self.cols)
@@ -93,7 +96,7 @@ class Placement(NamedTuple):
 def whole(weight: Weight) -> Placement:
     """A logical weight stored as it is."""
     rows, cols = weight.shape
-    return Placement(1, rows, cols, (Part(weight.name, 0, 0, rows, cols, 0, 0, 0, False),), vector=weight.vector)
+    return Placement(1, rows, cols, (Part(weight.name, 0, 0, rows, cols, 0, 0, 0, False),), vector=weight.vector, dims=weight.dims)
 
 
 def turned(weight: Weight) -> Placement:
