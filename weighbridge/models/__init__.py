@@ -73,7 +73,7 @@ def inventory_of(config: Mapping[str, Any], tensors: Mapping[str, tuple[tuple[in
 
 
 def stated_sizes(config: Mapping[str, Any]) -> dict[str, int]:
-    """Every size that the config states, read as the model's family reads it; 0 for the others. Never an error (`models.sizes.SIZES` has the names)."""
+    """Every size that the config states, as the model's family reads it, under the names of `sizes.SIZES`; 0 for the others. Never an error."""
     return _stated(config, _wanted(config))
 
 

@@ -22,7 +22,8 @@ def inventory(config: dict[str, Any]) -> Inventory:
     return latent(Sizes(config), SIZES, str(config.get("model_type")))
 
 
-def latent(read: Sizes, wanted: Wanted, model_type: str, *, prefix: str = "model.", head: str = "lm_head", foreign: tuple[str, ...] = ()) -> Inventory:
+def latent(read: Sizes, wanted: Wanted, model_type: str, *, prefix: str = "model.", head: str = "lm_head",
+           foreign: tuple[str, ...] = ()) -> Inventory:
     """The family with other prefixes (Kimi-K2.5), and with the indexer of sparse attention where `wanted` has its sizes (V3.2)."""
     sizes, tied = read.read_sizes(wanted), parts.tied(read)
     read.done()
@@ -76,10 +77,10 @@ def _attention(into: Collector, sizes: dict[str, int]) -> None:
 
 def _indexer(into: Collector, sizes: dict[str, int]) -> None:
     """Sparse attention's indexer; its `k_norm` is a LayerNorm with a bias."""
-    dim, role = sizes["index_dim"], "attention.indexer"
-    into.matrix("attn.indexer.wq_b", "self_attn.indexer.wq_b", (sizes["index_heads"] * dim, sizes["q_lora"]), ("index", "q_lora"), role, True)
+    dim, count, role = sizes["index_dim"], sizes["index_heads"], "attention.indexer"
+    into.matrix("attn.indexer.wq_b", "self_attn.indexer.wq_b", (count * dim, sizes["q_lora"]), ("index", "q_lora"), role, True)
     into.matrix("attn.indexer.wk", "self_attn.indexer.wk", (dim, sizes["hidden"]), ("index", "hidden"), role, True)
-    into.matrix("attn.indexer.weights", "self_attn.indexer.weights_proj", (sizes["index_heads"], sizes["hidden"]), ("index_heads", "hidden"), role, False)
+    into.matrix("attn.indexer.weights", "self_attn.indexer.weights_proj", (count, sizes["hidden"]), ("index_heads", "hidden"), role, False)
     into.vector("attn.indexer.k_norm", "self_attn.indexer.k_norm.weight", dim, "index", "norms")
     into.vector("attn.indexer.k_norm_bias", "self_attn.indexer.k_norm.bias", dim, "index", "norms")
 

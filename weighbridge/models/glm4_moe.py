@@ -13,7 +13,8 @@ from weighbridge.models.deepseek_v3 import draft_ends, sparse
 from weighbridge.models.inventory import Collector, Inventory
 from weighbridge.models.sizes import DENSE, ROUTED, Wanted, first
 
-SIZES = Wanted((*DENSE, *ROUTED, "shared_experts", "first_dense", "mtp"), {"moe_inter": None}, {"experts": first("experts", "n_routed_experts")})
+SIZES = Wanted((*DENSE, *ROUTED, "shared_experts", "first_dense", "mtp"), {"kv_heads": 8, "moe_inter": None},
+               {"experts": first("experts", "n_routed_experts")})
 
 
 def inventory(config: dict[str, Any]) -> Inventory:

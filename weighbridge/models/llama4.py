@@ -14,7 +14,8 @@ from weighbridge.models.architecture import Settings
 from weighbridge.models.inventory import Collector, Inventory
 from weighbridge.models.sizes import DENSE, LAYERS, ROUTED, Wanted
 
-SIZES = Wanted((*DENSE, *ROUTED), {"kv_heads": 8, "head_dim": 128, "inter": 16384}, {"inter": ("intermediate_size_mlp",), "moe_inter": ("intermediate_size",)})
+SIZES = Wanted((*DENSE, *ROUTED), {"kv_heads": 8, "head_dim": 128, "inter": 16384, "top_k": 1},
+               {"inter": ("intermediate_size_mlp",), "moe_inter": ("intermediate_size",)})
 
 
 def inventory(config: dict[str, Any]) -> Inventory:

@@ -20,7 +20,8 @@ from weighbridge.models.inventory import Collector, Inventory
 from weighbridge.models.sizes import DENSE, ROUTED, Wanted, first
 
 WINDOWED = ("swa_heads", "swa_kv_heads", "swa_head_dim", "swa_v_dim")
-SIZES = Wanted((*DENSE, *ROUTED, "v_dim", *WINDOWED, "mtp"), {"moe_inter": None, "mtp": 3}, {"experts": first("experts", "n_routed_experts")})
+SIZES = Wanted((*DENSE, *ROUTED, "v_dim", *WINDOWED, "mtp"), {"kv_heads": 4, "head_dim": 192, "v_dim": 128, "moe_inter": None, "mtp": 3},
+               {"experts": first("experts", "n_routed_experts")})
 SLICES = 4
 ROWS = {"q": "heads*head_dim", "k": "kv_heads*head_dim", "v": "kv_heads*v"}
 DRAFT_NORMS = (("input_norm", "input_layernorm"), ("post_norm", "pre_mlp_layernorm"), ("enorm", "enorm"), ("hnorm", "hnorm"),
@@ -28,7 +29,7 @@ DRAFT_NORMS = (("input_norm", "input_layernorm"), ("post_norm", "pre_mlp_layerno
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
-    """Every logical weight: `layers.{l}.attn.q` or `layers.{l}.attn.qkv.{0..3}`, `layers.{l}.attn.sinks`, …; draft layers `mtp.{n}` are optional."""
+    """Every logical weight: `layers.{l}.attn.q` or `layers.{l}.attn.qkv.{0..3}`, `layers.{l}.attn.sinks`, …; `mtp.{n}` are optional."""
     read = Settings(config)
     sizes, tied, fused = read.read_sizes(SIZES), parts.tied(read), config.get("model_type") == "mimo_v2"
     if not read.stated["swa_kv_heads"]:

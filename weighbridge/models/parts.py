@@ -14,7 +14,8 @@ from weighbridge.models.sizes import Sizes
 
 WORDS = ("gate_proj", "up_proj", "down_proj")
 NORMS = (("input_norm", "input_layernorm"), ("post_norm", "post_attention_layernorm"))
-TOWERS = ("vision_tower.", "vision_model.", "visual.", "mm_projector.", "multi_modal_projector.", "audio_encoder.", "audio_tower.", "speech_embeddings.")
+TOWERS = ("vision_tower.", "vision_model.", "visual.", "mm_projector.", "multi_modal_projector.", "audio_encoder.", "audio_tower.",
+          "speech_embeddings.")
 FEED = ("gate", "up", "down")
 
 

@@ -13,7 +13,9 @@ from weighbridge.models.inventory import Collector, Inventory
 from weighbridge.models.qwen3_moe import sparse_layers
 from weighbridge.models.sizes import DENSE, ROUTED, Wanted, first
 
-SIZES = Wanted((*DENSE, *ROUTED, "shared_inter"), {"kv_heads": 16, "moe_inter": None, "inter": 5632, "shared_inter": 5632}, {"experts": first("experts", "num_experts")})
+SIZES = Wanted((*DENSE, *ROUTED, "shared_inter"),
+               {"kv_heads": 16, "moe_inter": None, "inter": 5632, "shared_inter": 5632},
+               {"experts": first("experts", "num_experts")})
 
 
 def inventory(config: dict[str, Any]) -> Inventory:

@@ -1,7 +1,7 @@
 """The only reader of sizes: which keys of config.json state a size, what is taken where they are absent, and which sizes cannot be true.
 
-A family states what it has as data (`Wanted`): `read_sizes` reads it and collects every complaint, `stated_sizes` reads what there is without one.
-The keys are those of transformers 5.24 (`configuration_*.py` and their `attribute_map`) and of the published configs of the nine tables in tests/data.
+A family states what it has as data (`Wanted`): `read_sizes` reads it and collects every complaint, `stated_sizes` reads what there is.
+The keys are those of transformers 5.24 (`configuration_*.py` and their `attribute_map`) and of the published configs in tests/data.
 """
 
 from __future__ import annotations
@@ -178,9 +178,9 @@ class Sizes:
                              f"{sizes[heads]} query heads cannot be shared by {sizes[kv_heads]} key/value heads")
         if "experts" not in sizes:
             return
-        layers = sizes["layers"] + sizes.get("mtp", 0)
-        self.require(sizes["top_k"] <= sizes["experts"], key("top_k"), f"{sizes['top_k']} experts per token, the model has {sizes['experts']}")
-        self.require(layers * sizes["experts"] <= ALL_EXPERTS, key("experts"), f"{layers} layers x {sizes['experts']} experts is no model that exists")
+        layers, experts = sizes["layers"] + sizes.get("mtp", 0), sizes["experts"]
+        self.require(sizes["top_k"] <= experts, key("top_k"), f"{sizes['top_k']} experts per token, the model has {experts}")
+        self.require(layers * experts <= ALL_EXPERTS, key("experts"), f"{layers} layers x {experts} experts is no model that exists")
 
 
 def keys_of(name: str, wanted: Wanted = ANY) -> tuple[str, ...]:
