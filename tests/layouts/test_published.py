@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import ml_dtypes
 import numpy as np
 import pytest
 
+import weighbridge as wb
+
 from tests.inspection.tables import CONFIGS, TABLES
 from tests.models.test_tables import shapes
-from tests.models.variants import VARIANTS, config_of
+from tests.models.variants import COMMON, VARIANTS, config_of
+from weighbridge.errors import Refused
 from weighbridge.layouts.placement import Placement
 from weighbridge.layouts.published import Candidate, published, split, stored_forms
 from weighbridge.models import Inventory, inventory, inventory_of
+from weighbridge.testing.safetensors_writer import write_file
 
 
 def read(placement: Placement, stored: np.ndarray, inventory: Inventory) -> dict[str, np.ndarray]:
@@ -123,3 +131,39 @@ def test_the_slices_of_mimo_have_the_grid_of_the_file() -> None:
 def test_only_a_weight_has_a_stem() -> None:
     assert split("model.layers.0.self_attn.q_proj.weight") == ("model.layers.0.self_attn.q_proj", ".weight")
     assert split("model.layers.0.mlp.e_score_correction_bias") == ("model.layers.0.mlp.e_score_correction_bias", "")
+
+
+def write(folder: Path, config: dict) -> Path:
+    """The makers' form of a random model, in BF16."""
+    random = np.random.default_rng(0)
+    tensors = {c.name: ("BF16", c.placement.shape, random.standard_normal(c.placement.shape, np.float32).astype(ml_dtypes.bfloat16).tobytes())
+               for c in published(inventory(config))}
+    folder.mkdir()
+    write_file(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+MIMO = COMMON | {"model_type": "mimo_v2", "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 12, "v_head_dim": 8, "n_routed_experts": 4,
+                 "num_experts_per_tok": 2, "moe_intermediate_size": 24, "hybrid_layer_pattern": [0, 1, 0], "moe_layer_freq": [0, 1, 1]}
+
+
+@pytest.mark.parametrize("config", [config_of("phi3"), config_of("gpt_oss"), config_of("llama4_text"), config_of("ernie4_5_moe"), MIMO],
+                         ids=lambda config: config["model_type"])
+def test_joined_and_stacked_models_go_to_fp8_and_back(config: dict, tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", config)
+    wb.open(folder).convert(tmp_path / "fp8", "hf-fp8", block=(4, 4))
+    graded, made = wb.open(folder).verify(tmp_path / "fp8"), inventory(config)
+    stored = published(made)
+    linear = sum(made[c.placement.parts[0].weight].linear for c in stored)
+    assert graded["ok"] and graded["weights"] == len(stored) and graded["grades"]["bounded"] == linear > 0
+    wb.open(tmp_path / "fp8").convert(tmp_path / "back", "hf-bf16")
+    assert wb.open(tmp_path / "fp8").verify(tmp_path / "back")["ok"]
+    assert wb.open(tmp_path / "back").checkpoint.tensors.keys() == wb.open(folder).checkpoint.tensors.keys()
+
+
+def test_a_block_over_two_joined_weights_is_refused_before_the_first_write(tmp_path: Path) -> None:
+    folder = write(tmp_path / "in", config_of("phi3"))
+    with pytest.raises(Refused, match=r"layers\.0\.attn\.k begins at row 40, a block has 32") as caught:
+        wb.open(folder).plan("hf-fp8", block=(32, 32)).refuse()
+    assert [p.code for p in caught.value.problems] == ["joined-grid"]

@@ -14,6 +14,7 @@ from weighbridge.layouts.placement import Stored
 from weighbridge.models.inventory import Inventory
 
 SCALE_SUFFIX = ".weight_scale_inv"
+STACK_SUFFIX = "_scale_inv"  # of a stack of experts, whose name has no `.weight` (transformers 5.24 `integrations/finegrained_fp8.py`)
 
 
 def stored(inventory: Inventory, options: Options) -> list[Stored]:
@@ -23,8 +24,16 @@ def stored(inventory: Inventory, options: Options) -> list[Stored]:
 
 
 def requires(inventory: Inventory, options: Options) -> list[Problem]:
-    """Nothing: every shape has a block grid."""
-    return []
+    """A weight that lies in one tensor with others must begin at a border of blocks: the stored grid is one for all of them."""
+    rows, cols = options.block
+    linear = [form for form in inventory.main_forms if inventory[form.slices[0][0]].linear and form.slices[0][0] in inventory.weights]
+    cut = [(form, part) for form in linear for part in forms.placement(inventory, form).parts if part.at_row % rows or part.at_col % cols]
+    if not cut:
+        return []
+    (first, part), tensors = cut[0], len({form.name for form, _ in cut})
+    axis, at, block = ("row", part.at_row, rows) if part.at_row % rows else ("column", part.at_col, cols)
+    return [Problem("joined-grid", f"{tensors} tensors hold several weights, and a block would lie over two of them: {part.weight} begins at {axis} {at}, "
+                    f"a block has {block}", first.name, "name a block that divides it with --block, or convert to hf-bf16")]
 
 
 def published(inventory: Inventory, linear: Encoding) -> list[Stored]:
@@ -37,4 +46,5 @@ def _one(candidate: forms.Candidate, inventory: Inventory, linear: Encoding, fil
     first = inventory[candidate.placement.parts[0].weight]
     number = forms.layer_of(first.name) + 2 if first.name.startswith("layers.") else 1
     file = f"model-{number:05d}-of-{files:05d}.safetensors"
-    return Stored(candidate.stem, candidate.suffix, SCALE_SUFFIX, file, candidate.placement, linear if first.linear else None)
+    scale = SCALE_SUFFIX if candidate.suffix else STACK_SUFFIX
+    return Stored(candidate.stem, candidate.suffix, scale, file, candidate.placement, linear if first.linear else None)

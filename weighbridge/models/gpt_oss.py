@@ -47,4 +47,4 @@ def _experts(into: Collector, sizes: dict[str, int]) -> None:
         stem, slices = f"mlp.experts.{part}_proj", [(f"moe.experts.{e}.{part}",) for e in numbers]
         into.form(stem, "", slices, f"experts.{part}", stacked=True, turned=True)
         into.form(stem, "_blocks", slices, f"experts.{part}", stacked=True)
-        into.form(stem, "_bias", [(f"moe.experts.{e}.{part}_bias",) for e in numbers], "biases", stacked=True)
+        into.form(stem + "_bias", "", [(f"moe.experts.{e}.{part}_bias",) for e in numbers], "biases", stacked=True)

@@ -139,14 +139,19 @@ def _find(checkpoint: Checkpoint, stored: Stored) -> tuple[Stored, Tensor, Tenso
     tensors = checkpoint.tensors
     weight = tensors.get(stored.name)
     if weight is not None:
-        return stored, weight, tensors.get(stored.scale_name) if stored.suffix else None
+        return stored, weight, tensors.get(stored.scale_name) if _may_have_scale(stored) else None
     for stem in ("model." + stored.stem, stored.stem.replace(".self_attn.", ".self_attn.qkv_proj."),
                  stored.stem.replace(".o_proj", ".o_proj.o_proj")):
         weight = tensors.get(stem + stored.suffix)
         if weight is not None:
             renamed = stored._replace(stem=stem)
-            return renamed, weight, tensors.get(renamed.scale_name) if stored.suffix else None
+            return renamed, weight, tensors.get(renamed.scale_name) if _may_have_scale(stored) else None
     return None
+
+
+def _may_have_scale(stored: Stored) -> bool:
+    """A `.weight`, or a stack of experts, which has no suffix; biases and sinks have none."""
+    return bool(stored.suffix) or stored.encoding is not None
 
 
 def _missing(checkpoint: Checkpoint, stored: Stored) -> Problem:
