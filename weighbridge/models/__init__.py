@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from weighbridge.errors import WeighbridgeError
+from weighbridge.models.generic import generic, with_towers
 from weighbridge.models.inventory import Inventory, PublishedForm, Weight
 from weighbridge.models.sizes import ANY, Wanted
 from weighbridge.models.sizes import stated_sizes as _stated
@@ -67,8 +68,6 @@ def inventory_of(config: Mapping[str, Any], tensors: Mapping[str, tuple[tuple[in
 
     `tensors`: the name of each weight as it would be without quantization -> (its shape in values, whether it is stored quantized).
     """
-    from weighbridge.models.generic import generic, with_towers
-
     return with_towers(inventory(config), tensors) if config.get("model_type") in FAMILIES else generic(config, tensors)
 
 

@@ -115,7 +115,6 @@ class Collector:
         self.weights[full] = Weight(full, self.published + published if published else "", (1, size), (axis,), role, False, True, dims)
 
     def form(self, stem: str, suffix: str, slices: Iterable[tuple[str, ...]], role: str, *, stacked: bool = False, turned: bool = False) -> None:
-        """Another stored form of weights under the present prefix. Without members (an absent bias) there is none."""
-        full = tuple(tuple(self.prefix + name for name in part) for part in slices)
-        if full and all(name in self.weights for part in full for name in part):
-            self.forms.append(PublishedForm(self.published + stem, suffix, full, role, stacked, turned))
+        """A stored form of weights under the present prefix."""
+        full = tuple([tuple([self.prefix + name for name in part]) for part in slices])
+        self.forms.append(PublishedForm(self.published + stem, suffix, full, role, stacked, turned))

@@ -55,7 +55,8 @@ def attention(into: Collector, sizes: dict[str, int], *, biases: Container[str] 
         if part in biases:
             into.vector(f"attn.{part}_bias", "" if fused and part != "o" else f"self_attn.{part}_proj.bias", out, axis, "biases")
     into.form("self_attn.qkv_proj", ".weight", [("attn.q", "attn.k", "attn.v")], "attention.qkv")
-    into.form("self_attn.qkv_proj", ".bias", [("attn.q_bias", "attn.k_bias", "attn.v_bias")], "biases")
+    if all(part in biases for part in "qkv"):
+        into.form("self_attn.qkv_proj", ".bias", [("attn.q_bias", "attn.k_bias", "attn.v_bias")], "biases")
     if qk_norm != "none":
         whole = qk_norm == "whole"
         into.vector("attn.q_norm", f"self_attn.{names[0]}.weight", query if whole else dim, heads if whole else "head_dim", "norms")
@@ -67,7 +68,8 @@ def mlp(into: Collector, name: str, published: str, hidden: int, inter: int, rol
     """gate, up and down under `name` and `published`, which end in a dot; those named in `biases` have one. `fused`: `gate_up_proj` in the files."""
     _feed(into, name, published, hidden, inter, role, words, biases, fused)
     into.form(published + "gate_up_proj", ".weight", [(name + "gate", name + "up")], f"{role}.gate_up")
-    into.form(published + "gate_up_proj", ".bias", [(name + "gate_bias", name + "up_bias")], "biases")
+    if "gate" in biases and "up" in biases:
+        into.form(published + "gate_up_proj", ".bias", [(name + "gate_bias", name + "up_bias")], "biases")
 
 
 def _feed(into: Collector, name: str, published: str, hidden: int, inter: int, role: str, words: tuple[str, str, str], biases: Container[str] = (),

@@ -101,7 +101,8 @@ class Sizes:
         self.nested, inner = nested_config(config)
         self.whole, self.config = config, inner
         self.problems: list[Problem] = []
-        self.stated: dict[str, str] = {}  # size -> the key that states it; "" where it was derived
+        self.stated: dict[str, str] = {}  # size -> the key that states it; "" where none does
+        self.derived: set[str] = set()
 
     def has(self, key: str) -> bool:
         """Whether a key is there, be it null."""
@@ -136,6 +137,7 @@ class Sizes:
         if absent and wanted.defaults.get(name) is not None:
             return wanted.defaults[name]  # type: ignore[return-value]
         if row.derive is not None and not (name in wanted.defaults and wanted.defaults[name] is None):
+            self.derived.add(name)
             return row.derive(known)
         return 0 if row.least == 0 else self.whole_number(keys[0], wanted.defaults.get(name), row.most, row.least)
 
@@ -169,8 +171,8 @@ class Sizes:
         def key(name: str) -> str:
             return self.stated.get(name) or next(iter(keys_of(name, wanted)), name)
 
-        if "head_dim" in sizes and not self.stated["head_dim"] and "qk_nope" not in sizes and "head_dim" not in wanted.defaults:
-            self.require(sizes["hidden"] % sizes["heads"] == 0, key("heads"),
+        if "head_dim" in sizes and "head_dim" in self.derived and "qk_nope" not in sizes:
+            self.require(sizes["hidden"] % sizes["heads"] == 0, key("head_dim") if self.has(key("head_dim")) else key("heads"),
                          f"{key('hidden')} {sizes['hidden']} is not divisible by {sizes['heads']} heads, and {key('head_dim')} is missing")
         for heads, kv_heads in (("heads", "kv_heads"), ("swa_heads", "swa_kv_heads")):
             if kv_heads in sizes and "kv_lora" not in sizes:
