@@ -9,6 +9,9 @@ import pytest
 from tests.drawing.walk import drawn
 from tests.failures.tools import build, llama, m2
 from tests.inspection import tables
+from tests.models.variants import config_of
+from weighbridge.layouts.published import published
+from weighbridge.models import inventory
 from weighbridge.testing.replica import write_replica
 
 
@@ -75,3 +78,13 @@ def test_caches_of_windows_latents_and_heads_of_their_own(tmp_path: Path) -> Non
     mimo = drawn(tables.write("mimo-v2.5", tmp_path / "m", experts=1))["cache"]
     assert mimo["values_per_token"] == 9 * 4 * (192 + 128) + 39 * 8 * (192 + 128)  # windowed layers have 8 key/value heads
     assert drawn(build(tmp_path / "n", llama()[0], {"model_type": "llama"}))["cache"] is None
+
+
+@pytest.mark.parametrize("model_type", ["ernie4_5_moe", "nobody_knows"])
+def test_experts_of_a_token_under_another_key(model_type: str, tmp_path: Path) -> None:
+    """ERNIE 4.5 says `moe_k`: half of six experts, known family or not."""
+    config = config_of("ernie4_5_moe") | {"moe_k": 3, "moe_num_experts": 6}
+    headers = {c.name: ("BF16", c.placement.shape) for c in published(inventory(config))}
+    active = drawn(tables.write_headers(tmp_path / "c", headers, config | {"model_type": model_type}))["active"]
+    experts = next(part for part in active["parts"] if part["name"] == "experts")
+    assert 2 * experts["active"] == experts["parameters"] > 0 and active["says"].startswith("3 of 6 experts")

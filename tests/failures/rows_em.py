@@ -28,7 +28,7 @@ def plain(folder: Path) -> Path:
 
 def normed(folder: Path, whole: bool) -> Path:
     """A dense BF16 model with q/k norms over all heads (OLMo 2), or over each."""
-    tensors, config = llama(quantize=False, qk_norm=True, model_type="olmo2", architectures=["Olmo2ForCausalLM"])
+    tensors, config = llama(quantize=False, qk_norm=True, model_type="olmo2_like", architectures=["Olmo2LikeForCausalLM"])
     for layer in range(2):
         at = f"model.layers.{layer}.self_attn."
         tensors[at + "q_norm.weight"], tensors[at + "k_norm.weight"] = ("BF16", (512 if whole else 128,)), ("BF16", (256 if whole else 128,))

@@ -12,7 +12,6 @@ from weighbridge.check import cuts
 from weighbridge.check.case import Case, per_case
 from weighbridge.check.nxd_settings import nxd
 from weighbridge.check.settings import Settings, Target
-from weighbridge.check.sizes import LARGEST as LARGEST_SIZE
 from weighbridge.errors import WeighbridgeError
 from weighbridge.models.architecture import architecture
 from weighbridge.runtimes import neuron as reader
@@ -111,14 +110,10 @@ def values_of_layer(case: Case, d: cuts.Degrees, *, windowed: bool = False) -> i
     sizes = case.sizes
     if sizes.kv_lora:
         return sizes.kv_lora + sizes.rope_dim
-    heads, keys, values = ((_own(case, f"swa_{key}") if windowed else 0) or size for key, size in (
-        ("num_key_value_heads", sizes.kv_heads or sizes.heads), ("head_dim", sizes.head_dim), ("v_head_dim", sizes.v_head_dim)))
+    heads, keys, values = sizes.kv_heads or sizes.heads, sizes.head_dim, sizes.v_head_dim or sizes.head_dim
+    if windowed:
+        heads, keys, values = sizes.swa_kv_heads or heads, sizes.swa_head_dim or keys, sizes.swa_v_head_dim or values
     return -(-heads // d.attention) * (keys + values)
-
-
-def _own(case: Case, key: str) -> int:
-    value = case.text_config.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST_SIZE else 0
 
 
 def windows(case: Case) -> Iterator[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from weighbridge.check.case import Case
 from weighbridge.check.modules import Module
 from weighbridge.errors import Problem, WeighbridgeError
 from weighbridge.inspection.roles import key_of
-from weighbridge.models import Weight
+from weighbridge.models import Inventory, PublishedForm, Weight
 
 # A stored module that holds several of the inventory's: the name of the part -> names of what may hold it, in the same parent.
 FUSED_IN = {
@@ -49,29 +50,59 @@ def expected(case: Case) -> Expected:
 
 def _by_inventory(case: Case) -> Expected:
     assert case.inventory is not None
-    held, weights = case.modules.by_path, case.inventory.weights
-    wanted = {w.published.removesuffix(".weight"): w for w in weights.values()}
-    optional = {w.published.removesuffix(".weight"): w for w in case.inventory.optional.values()}
-    found = Expected(f"the inventory of {case.inventory.model_type}", total=len(wanted))
+    held, made = case.modules.by_path, case.inventory
+    wanted = {w.published.removesuffix(".weight"): w for w in made.weights.values() if w.published}
+    optional = {name.removesuffix(".weight") for name, due in made.published_names.items() if not due}
+    found = Expected(f"the inventory of {made.model_type}", total=len(wanted))
     if held and not any(path in held for path in wanted) and not any(_fused(path, held) for path in wanted):
         found.foreign_names = _other_prefix(wanted, held)
         return found
-    fused: set[str] = set()
+    used = _forms(found, made, held)
     for path, weight in wanted.items():
         module = held.get(path)
         if module is not None:
             if module.weight.shape != weight.shape:
                 _compare(found, module, weight)
+        elif weight.name in used.weights:
+            continue
         elif holder := _fused(path, held):
-            fused.add(holder)
+            used.paths.add(holder)
         else:
             found.missing.append(path)
     tied_head = {"lm_head"} if case.sizes.tied else set()
-    known = wanted.keys() | optional.keys() | fused | tied_head
-    found.surplus = [path for path in held.keys() - known if not path.endswith(HARMLESS) and not path.startswith(case.inventory.foreign)
+    known = wanted.keys() | optional | used.paths | tied_head
+    found.surplus = [path for path in held.keys() - known if not path.endswith(HARMLESS) and not path.startswith(made.foreign)
                      and not _extra(path, known)]
     found.surplus.sort()
     return found
+
+
+class _Used(NamedTuple):
+    """Stored modules that are forms of the inventory, and the logical weights that they hold."""
+
+    paths: set[str]
+    weights: set[str]
+
+
+def _forms(found: Expected, inventory: Inventory, held: dict[str, Module]) -> _Used:
+    """Forms that the files have; of those that must be there (the makers store nothing else), which are missing."""
+    used = _Used(set(), set())
+    for form in inventory.forms:
+        path = _path(form)
+        if path in held:
+            used.paths.add(path)
+            used.weights.update(form.members)
+    for form in inventory.main_forms:
+        members = [name for name in form.members if name in inventory.weights]
+        found.total += bool(members)
+        if members and not used.weights.issuperset(members):
+            found.missing.append(_path(form))
+    return used
+
+
+def _path(form: PublishedForm) -> str:
+    """The module of a form: packed codes (`_blocks`) belong to the module of the plain values."""
+    return form.name.removesuffix(".weight").removesuffix("_blocks")
 
 
 def _extra(path: str, known: set[str]) -> bool:

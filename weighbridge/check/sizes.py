@@ -1,16 +1,20 @@
-"""Sizes of a model from its config.json, whatever the family: for rules that need no inventory."""
+"""Sizes of a model as rules want them: one value of every known size, 0 where the config states none."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
-LARGEST = 1 << 24
+from weighbridge.models import stated_sizes
+from weighbridge.models.sizes import Sizes
+
+SPELLED = {"v_head_dim": "v_dim", "swa_v_head_dim": "swa_v_dim", "rope_dim": "qk_rope"}  # where the documents of `draw` have another word
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSizes:
-    """Sizes that the config states; 0 where it states none, or nothing that can be a size. `inter` is the dense width, `moe_inter` an expert's."""
+    """A view of `models.stated_sizes`: as the model's family reads them. `inter` is the dense width, `moe_inter` an expert's."""
 
     hidden: int
     layers: int
@@ -18,9 +22,11 @@ class ModelSizes:
     kv_heads: int
     head_dim: int
     v_head_dim: int
+    swa_kv_heads: int  # of windowed layers, where they have heads of their own (MiMo-V2)
+    swa_head_dim: int
+    swa_v_head_dim: int
     inter: int
     moe_inter: int
-    shared_inter: int
     experts: int
     top_k: int
     vocab: int
@@ -30,27 +36,8 @@ class ModelSizes:
     tied: bool
 
 
-def model_sizes(config: dict[str, Any]) -> ModelSizes:
-    """Read from config.json, or from its `text_config` where the language model stands there (Kimi-K2.5, VLMs)."""
-    text = config.get("text_config")
-    text = text if isinstance(text, dict) else config
-
-    def size(*keys: str) -> int:
-        for settings in (text, config):
-            for key in keys:
-                value = settings.get(key)
-                if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST:
-                    return value
-        return 0
-
-    heads, hidden = size("num_attention_heads", "n_head"), size("hidden_size", "n_embd")
-    experts = size("num_local_experts", "n_routed_experts", "num_experts", "moe_num_experts")
-    inter = size("intermediate_size", "ffn_hidden_size", "n_inner")
-    moe_inter = size("moe_intermediate_size", "moe_ffn_hidden_size") or (inter if experts else 0)
-    shared = size("shared_expert_intermediate_size", "shared_intermediate_size") or moe_inter * size("n_shared_experts")
-    head_dim = size("head_dim") or (size("qk_nope_head_dim") + size("qk_rope_head_dim")) or (hidden // heads if heads else 0)
-    tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings"))
-    return ModelSizes(
-        hidden, size("num_hidden_layers", "n_layer"), heads, size("num_key_value_heads") or heads, head_dim,
-        size("v_head_dim") or head_dim, inter, moe_inter, shared, experts, size("num_experts_per_tok", "moe_topk", "experts_per_token"),
-        size("vocab_size"), size("max_position_embeddings"), size("kv_lora_rank"), size("qk_rope_head_dim"), tied is True)
+def model_sizes(config: Mapping[str, Any]) -> ModelSizes:
+    """Never an error: what cannot be a size is 0."""
+    found = stated_sizes(config)
+    values = {f.name: found[SPELLED.get(f.name, f.name)] for f in fields(ModelSizes) if f.name != "tied"}
+    return ModelSizes(**values, tied=Sizes(config).get("tie_word_embeddings") is True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weighbridge.formats.match import CARRIED
 from weighbridge.formats.scheme import Encoding, Role
 from weighbridge.layouts import NEURON
 from weighbridge.layouts.configs import Facts, Held, Written, written
@@ -34,5 +35,5 @@ def facts_of(plan: Plan) -> Facts:
     zeros = [f for encoding in held for f in encoding.factors if f.role is Role.ZERO]
     return Facts(
         plan.inventory.model_type, plan.source.checkpoint.config, plan.layout, tuple(Held(e, tuple(m)) for e, m in held.items()), plain,
-        max(sizes, key=lambda dtype: sizes[dtype], default="BF16"), any(t.carried for t in plan.targets), bool(plan.source.carried),
+        max(sizes, key=lambda dtype: sizes[dtype], default="BF16"), any(t.carried for t in plan.targets), any(b.stored.stem.rpartition(".")[2] in CARRIED for b in plan.source.bound),
         symmetric=not zeros or plan.symmetric, powers=all(s.element == "e8m0" for e in held if (s := e.scale)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from weighbridge.check.case import Case
 from weighbridge.errors import WeighbridgeError
-from weighbridge.models import Inventory, Weight, inventory
+from weighbridge.models import Inventory, PublishedForm, Weight, inventory
+from weighbridge.models.sizes import shortened
 
-LAYERS, DRAFTS = "num_hidden_layers", "num_nextn_predict_layers"
 _RANK = re.compile(r"^ranks\.\d+\.")
+BLOCKS = "_blocks"  # packed codes of a stack are stored under this ending
 
 
 def inventory_of(case: Case, last: int) -> Inventory | None:
@@ -18,27 +18,19 @@ def inventory_of(case: Case, last: int) -> Inventory | None:
 
     Draft layers are numbered behind the last one, so with them it is whole. None where the family is unknown or its config describes no model.
     """
-    if not case.text_config.get(DRAFTS):
-        shorter = _shorter(case.config, last)
-        if isinstance(shorter.get("text_config"), dict):
-            shorter["text_config"] = _shorter(shorter["text_config"], last)
+    if not case.claims.mtp:
         try:
-            return inventory(shorter)
+            return inventory(shortened(case.config, last + 1))
         except WeighbridgeError:
             pass
     return case.inventory
-
-
-def _shorter(config: dict[str, Any], last: int) -> dict[str, Any]:
-    layers = config.get(LAYERS)
-    known = isinstance(layers, int) and not isinstance(layers, bool) and layers > last
-    return {**config, LAYERS: last + 1} if known else dict(config)
 
 
 class Axes:
     """Answers for one inventory; for none (an unknown family) always None. `neuron`: the experts' stacks are NxD's, [experts, in, out]."""
 
     def __init__(self, inventory: Inventory | None, neuron: bool = False) -> None:
+        self.inventory, self.forms = inventory, {form.name: form for form in inventory.forms} if inventory is not None else {}
         self.published: dict[str, Weight] = {}
         self.by_role: dict[str, Weight | None] = {}
         self.sizes = dict(inventory.sizes) if inventory is not None else {}
@@ -48,7 +40,8 @@ class Axes:
         for weights in (inventory.weights, inventory.optional):
             for weight in weights.values():
                 self.published[weight.published] = weight
-        for weight in self.published.values():
+        self.published.pop("", None)  # held by a form
+        for weight in (*inventory.weights.values(), *inventory.optional.values()):
             known = self.by_role.setdefault(weight.role, weight)
             if known is not None and known.axes != weight.axes:
                 self.by_role[weight.role] = None  # norms have axes of several kinds
@@ -56,16 +49,32 @@ class Axes:
     def of(self, path: str, role: str, shape: list[int], blocks: bool = False) -> list[str] | None:
         """`path` is the stored name without `.weight`, `shape` counts values along the stored axes; `blocks`: the stack is [experts, out, in]."""
         path = _RANK.sub("", path)
-        names = (path + ".weight", path, f"model.{path}.weight", f"model.{path}")
+        names = (*((path + BLOCKS,) if blocks else ()), path + ".weight", path, f"model.{path}.weight", f"model.{path}")
+        form = next((self.forms[name] for name in names if name in self.forms), None)
+        if form is not None:
+            return self._of_form(form, shape)
         weight = next((self.published[name] for name in names if name in self.published), None) or self._of_role(role)
         if weight is None:
             return None
         if len(shape) == 3 and role.startswith("experts."):
             return self._stacked(weight, shape, blocks)
-        axes, sizes = list(weight.axes), list(weight.shape[-len(weight.axes):])
-        if axes[0].startswith("experts*") and len(shape) == 2 and weight.vector:
-            return ["experts", axes[0].removeprefix("experts*")]  # a bias of all experts
-        return _ordered(axes, sizes, shape)
+        return _ordered(list(weight.axes), list(weight.shape[-len(weight.axes):]), shape)
+
+    def _of_form(self, form: PublishedForm, shape: list[int]) -> list[str] | None:
+        """Several weights in one tensor: rows one behind the other, slices along a first axis."""
+        assert self.inventory is not None
+        weights = [self.inventory[name] for name in form.slices[0]]
+        first, count = weights[0], len(weights)
+        rows = first.axes[0] if count == 1 else _joined(weights)
+        if first.vector:
+            axes = ["experts", rows] if form.stacked else [rows]
+            return axes if len(shape) == len(axes) else None
+        axes, sizes = [rows, first.axes[1]], [sum(weight.shape[0] for weight in weights), first.shape[1]]
+        axes, sizes = (axes[::-1], sizes[::-1]) if form.turned else (axes, sizes)
+        if not form.stacked:
+            return _ordered(axes, sizes, shape)
+        found = axes if sizes[0] == sizes[1] else _ordered(axes, sizes, shape[1:])
+        return found and ["experts", *found]
 
     def _of_role(self, role: str) -> Weight | None:
         """What all weights of a role have in common. Gate and up in one are twice the gate."""
@@ -77,15 +86,21 @@ class Axes:
 
     def _stacked(self, weight: Weight, shape: list[int], blocks: bool) -> list[str] | None:
         """All experts of a layer in one tensor. Where both widths are equal, only the format can tell which stands first."""
-        rows, experts = weight.shape[0], self.sizes.get("experts", 0)
-        if weight.axes[0].startswith("experts*"):
-            rows = rows // experts if experts else 0
-        axes, sizes = [weight.axes[0].removeprefix("experts*"), weight.axes[1]], [rows, weight.shape[1]]
+        axes, sizes = list(weight.axes), list(weight.shape)
         if sizes[0] == sizes[1]:
             found = axes if blocks else axes[::-1] if self.neuron else None
         else:
             found = _ordered(axes, sizes, shape[1:])
         return found and ["experts", *found]
+
+
+def _joined(weights: list[Weight]) -> str:
+    """The axis of rows that are joined: `2*inter` of gate and up, `q+k+v` of three, or of their slices."""
+    axes, count = {weight.axes[0] for weight in weights}, len(weights)
+    if len(axes) > 1:
+        return "+".join(weight.role.rpartition(".")[2] for weight in weights)
+    axis = axes.pop()
+    return axis.removesuffix(f"/{count}").strip("()") if axis.endswith(f"/{count}") else f"{count}*{axis}"
 
 
 def _ordered(axes: list[str], sizes: list[int], shape: list[int]) -> list[str] | None:

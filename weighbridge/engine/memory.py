@@ -103,7 +103,7 @@ def _layer(source: Source, arch: Architecture, layer: int, always: list[str]) ->
 def working_bytes(arch: Architecture) -> int:
     """What a block of tokens needs: activations, scores, decoded panels and the logits of one token."""
     query, key = arch.heads * arch.head_dim, arch.kv_heads * arch.head_dim
-    inter = max(arch.sizes.get("inter", 0), arch.sizes.get("dense_inter", 0))
+    inter = max(arch.sizes.get("inter", 0), arch.sizes.get("moe_inter", 0))
     pairs = BLOCK * arch.routing.top_k if arch.routing else 0
     floats = BLOCK * (6 * arch.hidden + 4 * query + 4 * key + 4 * inter) + min(pairs, BLOCK + LOT) * 3 * arch.hidden + 4 * arch.vocab
     return 4 * floats + 6 * SCORES + threads() * (PANEL + SCRATCH) + SLACK  # 4 bytes for a score, 2 for what hides it

@@ -62,7 +62,7 @@ def fragments(source: Source, name: str) -> list[Fragment]:
     if left:
         row, col, high, wide = left[0]
         says = f"rows {row}..{row + high - 1}, columns {col}..{col + wide - 1} of [{rows}, {cols}] are in no stored tensor"
-        raise Refused([Problem("uncovered", says, source.inventory[name].published, "the checkpoint is not complete")])
+        raise Refused([Problem("uncovered", says, source.inventory[name].published or name, "the checkpoint is not complete")])
     return found
 
 

@@ -13,7 +13,8 @@ from weighbridge.errors import Problem, Usage
 from weighbridge.formats.scheme import Encoding, Role, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.options import Options
-from weighbridge.layouts.placement import Stored, turned, whole
+from weighbridge.layouts.placement import Stored, in_slices
+from weighbridge.layouts.published import Candidate, layer_of, published, stored_forms
 from weighbridge.layouts.rows import cannot_hold, row
 from weighbridge.models.inventory import Weight
 
@@ -26,15 +27,19 @@ _SCALE_DTYPES = {"E8M0": ("U8", "F8_E8M0")}
 
 def encoding_of(layout: str, options: Options, scale_dtype: str = "") -> Encoding:
     """How a layout holds the weights that it quantizes; `scale_dtype` is the source's, which is kept where the layout can say it."""
-    if layout in PLAIN:
-        return plain(PLAIN[layout])
-    own = row(layout)
-    listed = [SCHEMES[name] for name in own.schemes]
-    scheme = next((s for s in listed if any(f.role is Role.ZERO for f in s.factors) == options.zero_points), listed[0])
+    return plain(PLAIN[layout]) if layout in PLAIN else _with_sizes(_schemes(layout, options)[0], layout, options, scale_dtype)
+
+
+def _schemes(layout: str, options: Options) -> list[Scheme]:
+    """The schemes of a layout in the order of choice."""
+    listed = [SCHEMES[name] for name in row(layout).schemes]
+    return sorted(listed, key=lambda s: any(f.role is Role.ZERO for f in s.factors) != options.zero_points)
+
+
+def _with_sizes(scheme: Scheme, layout: str, options: Options, scale_dtype: str) -> Encoding:
     scale = next(f for f in scheme.factors if f.role in (Role.SCALE, Role.DIVISOR))
     wanted = _dtype(options.scale_dtype, scale.dtypes) if options.scale_dtype else scale_dtype if scale_dtype in scale.dtypes else scale.dtype
-    group = options.group or own.group
-    return _encoding(scheme.name, options.block, group, ((scale.suffix, wanted),))
+    return _encoding(scheme.name, options.block, options.group or row(layout).group, ((scale.suffix, wanted),))
 
 
 @cache
@@ -53,50 +58,87 @@ def _dtype(name: str, allowed: tuple[str, ...]) -> str:
 
 def stored(source: Source, layout: str, options: Options) -> list[Stored]:
     """The destination's stored weights, in the order of the inventory."""
-    inventory = source.inventory
-    linear = encoding_of(layout, options, source.scale_dtype)
-    files = 1 + inventory.sizes.get("layers", 0)
-    coded = source.coded
-    out = [_one(weight, linear if _takes(weight, linear, coded) else None, files) for weight in source.weights]
-    return out
+    return _Chooser(source, layout, options).stored()
 
 
-def _takes(weight: Weight, linear: Encoding, coded: frozenset[str]) -> bool:
-    """Whether a weight gets the layout's encoding."""
-    if not linear.quantized:
-        return weight.linear or weight.name in coded
-    chosen = weight.name in coded if coded else weight.linear
-    return chosen and not cannot_hold(linear, weight.shape)
+class _Chooser:
+    """Chooses for each weight the form and the encoding in which a layout holds it."""
+
+    def __init__(self, source: Source, layout: str, options: Options) -> None:
+        self.source, self.layout, self.options = source, layout, options
+        self.inventory, self.coded = source.inventory, source.coded
+        self.files = 1 + self.inventory.sizes.get("layers", 0)
+        # A family whose files say `.scale` keeps that spelling.
+        own = {b.encoding.scheme for b in source.bound}
+        self.encodings = [] if layout in PLAIN else [_with_sizes(s, layout, options, source.scale_dtype) for s in _schemes(layout, options)]
+        self.encodings.sort(key=lambda e: e.scheme not in own or e.element != self.encodings[0].element)
+        self.forms = stored_forms(self.inventory) if self.inventory.forms else {}
+
+    def stored(self) -> list[Stored]:
+        here = {name for name in self.inventory.optional if name in self.source.holders}
+        return [self._one(candidate) for candidate in published(self.inventory, here)]
+
+    def _one(self, main: Candidate) -> Stored:
+        first = self.inventory[main.placement.parts[0].weight]
+        if self.layout in PLAIN:
+            return self._made(main, plain(PLAIN[self.layout]) if first.linear or first.name in self.coded else None, first)
+        if first.name in self.coded if self.coded else first.linear:
+            for encoding in self.encodings:
+                for candidate in self.forms.get(first.name) or (main,):
+                    if _spelled_so(candidate, encoding):
+                        found = self._made(candidate, encoding, first)
+                        if not misfit(found):
+                            return found
+        return self._made(main, None, first)
+
+    def _made(self, candidate: Candidate, encoding: Encoding | None, first: Weight) -> Stored:
+        number = layer_of(first.name) + 2
+        file = f"model-{min(number, self.files):05d}-of-{self.files:05d}.safetensors"
+        placement, joined = candidate.placement, False
+        if encoding is not None and encoding.quantized:
+            if SCHEMES[encoding.scheme].turned:
+                placement = placement.swap()
+            high = encoding.block[0] if encoding.block else 1
+            if not placement.stacked and len(placement.parts) > 1 and any(part.at_row % (high or 1) for part in placement.parts):
+                sliced = in_slices(placement, len(placement.parts)) if placement.rows % len(placement.parts) == 0 else None
+                placement, joined = (sliced, True) if sliced is not None else (placement, False)
+        return Stored(candidate.stem, candidate.suffix, file, placement, encoding, dims=first.dims, joined=joined)
 
 
-def _one(weight: Weight, encoding: Encoding | None, files: int) -> Stored:
-    stem, suffix = published_stem(weight)
-    number = _layer(weight.name) + 2
-    file = f"model-{min(number, files):05d}-of-{files:05d}.safetensors"
-    is_turned = encoding is not None and encoding.quantized and SCHEMES[encoding.scheme].turned
-    return Stored(stem, suffix, file, turned(weight) if is_turned else whole(weight), encoding)
+def _spelled_so(candidate: Candidate, encoding: Encoding) -> bool:
+    """Whether a scheme's names can be made from a form's: those of stacks have no `.weight`."""
+    suffix = encoding.code.suffix
+    return suffix.startswith(".") if candidate.suffix == ".weight" else suffix == candidate.suffix
 
 
-def published_stem(weight: Weight) -> tuple[str, str]:
-    """(stem, suffix) of a logical weight under its published name."""
-    return (weight.published[:-7], ".weight") if weight.published.endswith(".weight") else (weight.published, "")
+def misfit(made: Stored) -> str:
+    """Why a stored tensor cannot be in its encoding, with the two numbers; empty where it can."""
+    assert made.encoding is not None
+    shape = made.shape[::-1] if SCHEMES[made.encoding.scheme].turned else made.shape[-2:] if made.joined else made.shape
+    return cannot_hold(made.encoding, shape) or _over_two_weights(made)
 
 
-def _layer(name: str) -> int:
-    """The layer of a logical weight, -1 for what belongs to none."""
-    words = name.split(".", 2)
-    return int(words[1]) if words[0] == "layers" and len(words) > 2 and words[1].isdigit() else -1
+def _over_two_weights(made: Stored) -> str:
+    """Why the blocks of a tensor that holds several weights cannot be made: one would lie over two of them."""
+    assert made.encoding is not None
+    for axis, size in enumerate(made.encoding.block or (1, 1)):
+        for part in made.placement.parts:
+            at = part.at_row if axis == 0 else part.at_col
+            if size and at % size:
+                return f"{part.weight} begins at {'row' if axis == 0 else 'column'} {at}, a block has {size}"
+    return ""
 
 
 def requires(source: Source, layout: str, options: Options) -> list[Problem]:
     """What keeps a layout from holding the model at all."""
-    linear = encoding_of(layout, options, source.scale_dtype)
-    if not linear.quantized:
+    if layout in PLAIN:
         return []
+    chooser = _Chooser(source, layout, options)
     wanted = [w for w in source.weights if (w.name in source.coded if source.coded else w.linear)]
-    if wanted and not any(not cannot_hold(linear, w.shape) for w in wanted):
-        return [Problem("misfit", f"no weight fits {layout}: {cannot_hold(linear, wanted[0].shape)}", wanted[0].name, "choose another --group or layout")]
-    return []
+    if not wanted or any(s.encoding is not None and s.encoding.quantized for s in chooser.stored()):
+        return []
+    why = cannot_hold(chooser.encodings[0], wanted[0].shape) or f"its tensors are not spelled as {chooser.encodings[0].scheme} spells them"
+    return [Problem("misfit", f"no weight fits {layout}: {why}", wanted[0].published or wanted[0].name, "choose another --block, --group or layout")]
 
 
-__all__ = ["encoding_of", "published_stem", "requires", "stored"]
+__all__ = ["encoding_of", "misfit", "requires", "stored"]

@@ -46,10 +46,13 @@ class Placement(NamedTuple):
     parts: tuple[Part, ...]
     stacked: bool = False
     vector: bool = False
+    dims: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape as stored: vectors have one axis, stacks three."""
+        """The shape as stored: vectors have one axis, stacks three; `dims` where it is another one of as many elements (`Weight.dims`)."""
+        if self.dims is not None:
+            return self.dims
         if self.vector:
             return (self.cols,)
         return (self.lead, self.rows, self.cols) if self.stacked else (self.rows, self.cols)
@@ -93,7 +96,7 @@ class Placement(NamedTuple):
 def whole(weight: Weight) -> Placement:
     """A logical weight stored as it is."""
     rows, cols = weight.shape
-    return Placement(1, rows, cols, (Part(weight.name, 0, 0, rows, cols, 0, 0, 0, False),), vector=weight.vector)
+    return Placement(1, rows, cols, (Part(weight.name, 0, 0, rows, cols, 0, 0, 0, False),), vector=weight.vector, dims=weight.dims)
 
 
 def turned(weight: Weight) -> Placement:
@@ -122,6 +125,21 @@ def stack(members: Iterable[Placement]) -> Placement:
     return listed[0]._replace(lead=len(listed), parts=parts, stacked=True)
 
 
+def in_slices(placement: Placement, slices: int) -> Placement | None:
+    """The same bytes as so many matrices, one behind the other along the rows; None where a weight would lie in two of them."""
+    rows = placement.rows // slices
+    parts: list[Part] = []
+    for part in placement.parts:
+        first, last = part.at_row // rows, (part.at_row + part.extent[0] - 1) // rows
+        if first == last:
+            parts.append(part._replace(lead=first, at_row=part.at_row - first * rows))
+        elif part.turned or part.at_row % rows or part.extent[0] % rows:
+            return None
+        else:  # one weight that the file itself cuts
+            parts += [part._replace(row=part.row + i * rows, rows=rows, lead=first + i, at_row=0) for i in range(last - first + 1)]
+    return Placement(slices, rows, placement.cols, tuple(parts), stacked=True)
+
+
 def clip(part: Part, axis: int, start: int, stop: int, at: int) -> Part | None:
     """The piece of `part` inside [start, stop) of a stored axis, moved to begin at `at` + its distance from `start`."""
     corner = part.at_row if axis == 0 else part.at_col
@@ -142,7 +160,8 @@ class Stored(NamedTuple):
     A coded weight lies under `stem` and the suffixes of its encoding's fields, a plain one under `stem + suffix`. `encoding` None means "as the
     source has it". `scale_slots` (one case: NxD pads o_proj's weight at load but not its scale) gives the column of the stored scale for each block
     column, `scale_cols` its width. `scale_part` is a rectangle whose scales this tensor carries although it may hold none of its values (the row
-    scale on a rank of zero heads). `constant` makes a tensor of int32 values that belongs to no weight.
+    scale on a rank of zero heads). `constant` makes a tensor of int32 values that belongs to no weight. `dims` is the stored shape of what is no
+    matrix (a convolution, a scalar). `joined`: the matrices of the stack stand as rows of one, while each has a grid of its own.
     """
 
     stem: str
@@ -154,6 +173,8 @@ class Stored(NamedTuple):
     scale_cols: int = 0
     scale_part: Part | None = None
     constant: tuple[int, ...] | None = None
+    dims: tuple[int, ...] | None = None
+    joined: bool = False
 
     @property
     def name(self) -> str:
@@ -171,6 +192,10 @@ class Stored(NamedTuple):
 
     def field_shape(self, field: Field) -> tuple[int, ...]:
         """The stored shape of a field: padded where NxD pads a scale."""
+        if self.dims is not None and not (self.encoding and self.encoding.quantized):
+            return self.dims
         shape = field.shapes(self.shape)[0]
+        if self.joined and len(shape) > 2:
+            shape = (shape[0] * shape[1], *shape[2:])
         padded = self.scale_slots is not None and field.role is Role.SCALE and shape[-1] == len(self.scale_slots)
         return (*shape[:-1], self.scale_cols) if padded else shape

@@ -12,10 +12,9 @@ from typing import Any
 
 from weighbridge.errors import WeighbridgeError
 from weighbridge.models import FAMILIES, family
-from weighbridge.models.inventory import Sizes
+from weighbridge.models.sizes import LONGEST, Sizes
 
 RUNS = ("minimax_m2", "llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "mixtral")  # files with an `architecture`
-LONGEST = 1 << 24  # tokens; no published context is longer
 ROPE_TYPES = ("default", "linear", "llama3")
 
 
@@ -112,13 +111,6 @@ class Settings(Sizes):
         self.require(good, key, f"{_shown(value)}; known are {', '.join(known)}")
         return value if good else known[0]  # type: ignore[return-value]
 
-    def get(self, key: str, default: Any) -> Any:
-        """The value of a key, or `default` where it is absent or null."""
-        value: Any = self.config
-        for word in key.split("."):
-            value = value.get(word) if isinstance(value, dict) else None
-        return default if value is None else value
-
 
 def read_rope(read: Settings, head_dim: int, theta: float, dims: int | None = None) -> Rope:
     """Rotary settings: `rope_parameters` (transformers 5), or `rope_theta` and `rope_scaling`.
@@ -152,7 +144,7 @@ def read_windows(read: Settings, layers: int, default: int | None, per_layer: bo
     `default` holds where the key is absent. `switch`: nothing slides unless `use_sliding_window`. `per_layer`: `layer_types`
     says which layers slide, or else those from `max_window_layers` on.
     """
-    present = read.config.get("sliding_window", default)
+    present = read.get("sliding_window", None if read.has("sliding_window") else default)
     if present is None or (switch and not read.flag("use_sliding_window", False)):
         width = 0
     else:

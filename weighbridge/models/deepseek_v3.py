@@ -1,6 +1,6 @@
 """DeepSeek-V3, R1 and Kimi-K2 (`DeepseekV3ForCausalLM`): latent attention, dense layers first, shared experts, a draft layer behind the last.
 
-Source: transformers 5.23 `models/deepseek_v3/modeling_deepseek_v3.py` and the headers of DeepSeek-R1: the draft (MTP) layer is number
+Source: transformers 5.24 `models/deepseek_v3/modeling_deepseek_v3.py` and the headers of DeepSeek-R1: the draft (MTP) layer is number
 `num_hidden_layers`, with an embedding and a head of its own.
 """
 
@@ -9,52 +9,43 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.models import parts
-from weighbridge.models.inventory import Collector, Inventory, Sizes
+from weighbridge.models.inventory import Collector, Inventory
+from weighbridge.models.sizes import DENSE, LATENT, ROUTED, Sizes, Wanted, first
+
+# A head has a part without positions and one with them; a `head_dim` in a config that transformers 5 saved is the second alone.
+SIZES = Wanted((*DENSE, *LATENT, *ROUTED, "shared_experts", "first_dense", "mtp"), {"v_dim": None, "moe_inter": None},
+               {"head_dim": (), "experts": first("experts", "n_routed_experts")})
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
-    return latent(config, str(config.get("model_type")))
+    """Every logical weight: `layers.{l}.attn.q_a`, `layers.{l}.moe.shared.gate`, …; the draft layers are optional."""
+    return latent(Sizes(config), SIZES, str(config.get("model_type")))
 
 
-def latent(config: dict[str, Any], model_type: str, *, prefix: str = "model.", head: str = "lm_head", indexer: bool = False,
+def latent(read: Sizes, wanted: Wanted, model_type: str, *, prefix: str = "model.", head: str = "lm_head",
            foreign: tuple[str, ...] = ()) -> Inventory:
-    """The family with other prefixes (Kimi-K2.5), and with the indexer of sparse attention (V3.2)."""
-    sizes, read = _sizes(config)
-    if indexer:
-        sizes["index_heads"], sizes["index_dim"] = read.positive("index_n_heads", most=65536), read.positive("index_head_dim", most=65536)
+    """The family with other prefixes (Kimi-K2.5), and with the indexer of sparse attention where `wanted` has its sizes (V3.2)."""
+    sizes, tied = read.read_sizes(wanted), parts.tied(read)
     read.done()
-    into = Collector()
+    into, draft = Collector(), Collector()
+    parts.embedding(into, sizes, prefix)
     for layer in range(sizes["layers"]):
-        _layer(into, sizes, layer, prefix, indexer)
-    parts.ends(into, sizes, tied=parts.tied(config), prefix=prefix, head=head)
-    draft = Collector()
+        _layer(into, sizes, layer, prefix)
+    parts.ends(into, sizes, tied=tied, prefix=prefix, head=head)
     for layer in range(sizes["layers"], sizes["layers"] + sizes["mtp"]):
-        _layer(draft, sizes, layer, prefix, indexer)
+        _layer(draft, sizes, layer, prefix)
         draft_ends(draft, sizes)
-    return parts.finished(model_type, sizes, into, promised=("mtp",) if sizes["mtp"] else (), optional=draft.weights, foreign=foreign)
+    return parts.finished(model_type, sizes, into, promised=("mtp",) if sizes["mtp"] else (), drafts=draft, foreign=foreign)
 
 
-def _sizes(config: dict[str, Any]) -> tuple[dict[str, int], Sizes]:
-    sizes, read = parts.decoder_sizes(config, experts="n_routed_experts", inter="moe_intermediate_size", head_dim=False)
-    sizes |= {
-        "dense_inter": read.positive("intermediate_size"), "shared_experts": parts.whole_number(read, "n_shared_experts", 0),
-        "q_lora": parts.whole_number(read, "q_lora_rank", 0, 1 << 24), "kv_lora": read.positive("kv_lora_rank"),
-        "qk_nope": read.positive("qk_nope_head_dim", most=65536), "qk_rope": read.positive("qk_rope_head_dim", most=65536),
-        "v_dim": read.positive("v_head_dim", most=65536), "first_dense": parts.whole_number(read, "first_k_dense_replace", 0),
-        "mtp": parts.whole_number(read, "num_nextn_predict_layers", 0, 64)}
-    parts.bounded(read, sizes)
-    sizes["head_dim"] = sizes["qk_nope"] + sizes["qk_rope"]
-    return sizes, read
-
-
-def _layer(into: Collector, sizes: dict[str, int], layer: int, prefix: str, indexer: bool) -> None:
+def _layer(into: Collector, sizes: dict[str, int], layer: int, prefix: str) -> None:
     into.at(f"layers.{layer}.", f"{prefix}layers.{layer}.")
     parts.norms(into, sizes["hidden"])
     _attention(into, sizes)
-    if indexer:
+    if "index_dim" in sizes:
         _indexer(into, sizes)
     if layer < sizes["first_dense"]:
-        parts.mlp(into, "mlp.", "mlp.", sizes["hidden"], sizes["dense_inter"])
+        parts.mlp(into, "mlp.", "mlp.", sizes["hidden"], sizes["inter"])
     else:
         sparse(into, sizes)
 
@@ -62,9 +53,9 @@ def _layer(into: Collector, sizes: dict[str, int], layer: int, prefix: str, inde
 def sparse(into: Collector, sizes: dict[str, int]) -> None:
     """Router with its correction bias, routed and shared experts, under `mlp`."""
     parts.router(into, "mlp.gate", sizes, "mlp.gate.e_score_correction_bias")
-    parts.experts(into, "moe.", "mlp.", sizes, sizes["inter"])
+    parts.experts(into, "moe.", "mlp.", sizes, sizes["moe_inter"])
     if sizes["shared_experts"]:
-        parts.mlp(into, "moe.shared.", "mlp.shared_experts.", sizes["hidden"], sizes["inter"] * sizes["shared_experts"], "shared_experts")
+        parts.mlp(into, "moe.shared.", "mlp.shared_experts.", sizes["hidden"], sizes["moe_inter"] * sizes["shared_experts"], "shared_experts")
 
 
 def _attention(into: Collector, sizes: dict[str, int]) -> None:
@@ -86,10 +77,10 @@ def _attention(into: Collector, sizes: dict[str, int]) -> None:
 
 def _indexer(into: Collector, sizes: dict[str, int]) -> None:
     """Sparse attention's indexer; its `k_norm` is a LayerNorm with a bias."""
-    dim, role = sizes["index_dim"], "attention.indexer"
-    into.matrix("attn.indexer.wq_b", "self_attn.indexer.wq_b", (sizes["index_heads"] * dim, sizes["q_lora"]), ("index", "q_lora"), role, True)
+    dim, count, role = sizes["index_dim"], sizes["index_heads"], "attention.indexer"
+    into.matrix("attn.indexer.wq_b", "self_attn.indexer.wq_b", (count * dim, sizes["q_lora"]), ("index", "q_lora"), role, True)
     into.matrix("attn.indexer.wk", "self_attn.indexer.wk", (dim, sizes["hidden"]), ("index", "hidden"), role, True)
-    into.matrix("attn.indexer.weights", "self_attn.indexer.weights_proj", (sizes["index_heads"], sizes["hidden"]), ("index_heads", "hidden"), role, False)
+    into.matrix("attn.indexer.weights", "self_attn.indexer.weights_proj", (count, sizes["hidden"]), ("index_heads", "hidden"), role, False)
     into.vector("attn.indexer.k_norm", "self_attn.indexer.k_norm.weight", dim, "index", "norms")
     into.vector("attn.indexer.k_norm_bias", "self_attn.indexer.k_norm.bias", dim, "index", "norms")
 

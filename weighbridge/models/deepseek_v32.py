@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.models.deepseek_v3 import latent
+from weighbridge.models import deepseek_v3
 from weighbridge.models.inventory import Inventory
+from weighbridge.models.sizes import Sizes, Wanted
+
+SIZES = Wanted((*deepseek_v3.SIZES.names, "index_heads", "index_dim"), deepseek_v3.SIZES.defaults, deepseek_v3.SIZES.keys)
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
-    return latent(config, "deepseek_v32", indexer=True)
+    """As V3, with `layers.{l}.attn.indexer.wq_b`, …"""
+    return deepseek_v3.latent(Sizes(config), SIZES, "deepseek_v32")

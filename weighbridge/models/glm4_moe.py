@@ -1,6 +1,6 @@
 """GLM-4.5, 4.6 and 4.7 (`Glm4MoeForCausalLM`): dense layers first, sigmoid-routed experts, one shared expert, a draft layer behind the last.
 
-Source: transformers 5.23 `models/glm4_moe/modeling_glm4_moe.py` and the headers of GLM-4.5-FP8.
+Source: transformers 5.24 `models/glm4_moe/modeling_glm4_moe.py` and the headers of GLM-4.5-FP8.
 """
 
 from __future__ import annotations
@@ -8,29 +8,34 @@ from __future__ import annotations
 from typing import Any
 
 from weighbridge.models import parts
+from weighbridge.models.architecture import Settings
 from weighbridge.models.deepseek_v3 import draft_ends, sparse
 from weighbridge.models.inventory import Collector, Inventory
+from weighbridge.models.sizes import DENSE, ROUTED, Wanted, first
+
+SIZES = Wanted((*DENSE, *ROUTED, "shared_experts", "first_dense", "mtp"), {"kv_heads": 8, "moe_inter": None},
+               {"experts": first("experts", "n_routed_experts")})
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
-    sizes, read = parts.decoder_sizes(config, experts="n_routed_experts", inter="moe_intermediate_size")
-    sizes |= {"dense_inter": read.positive("intermediate_size"), "shared_experts": parts.whole_number(read, "n_shared_experts", 0),
-              "first_dense": parts.whole_number(read, "first_k_dense_replace", 0), "mtp": parts.whole_number(read, "num_nextn_predict_layers", 0, 64)}
-    parts.bounded(read, sizes)
+    """Every logical weight; draft layers, numbered behind the last one, are optional."""
+    read = Settings(config)
+    sizes, tied = read.read_sizes(SIZES), parts.tied(read)
+    biases = "qkv" if read.flag("attention_bias", False) else ""
+    qk_norm = "head" if read.flag("use_qk_norm", False) else "none"
     read.done()
-    biases = "qkv" if config.get("attention_bias") is True else ""
-    qk_norm = "head" if config.get("use_qk_norm") is True else "none"
     into, draft = Collector(), Collector()
+    parts.embedding(into, sizes)
     for layer in range(sizes["layers"] + sizes["mtp"]):
         to = into if layer < sizes["layers"] else draft
         to.at(f"layers.{layer}.", f"model.layers.{layer}.")
         parts.norms(to, sizes["hidden"])
         parts.attention(to, sizes, biases=biases, qk_norm=qk_norm)
         if layer < sizes["first_dense"]:
-            parts.mlp(to, "mlp.", "mlp.", sizes["hidden"], sizes["dense_inter"])
+            parts.mlp(to, "mlp.", "mlp.", sizes["hidden"], sizes["inter"])
         else:
             sparse(to, sizes)
         if to is draft:
             draft_ends(to, sizes)
-    parts.ends(into, sizes, tied=parts.tied(config))
-    return parts.finished("glm4_moe", sizes, into, promised=("mtp",) if sizes["mtp"] else (), optional=draft.weights)
+    parts.ends(into, sizes, tied=tied)
+    return parts.finished("glm4_moe", sizes, into, promised=("mtp",) if sizes["mtp"] else (), drafts=draft)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.errors import WeighbridgeError
-from weighbridge.models.deepseek_v3 import latent
+from weighbridge.models.deepseek_v3 import SIZES, latent
 from weighbridge.models.inventory import Inventory
 from weighbridge.models.parts import TOWERS
+from weighbridge.models.sizes import Sizes
+
+__all__ = ["SIZES", "inventory"]
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
-    text = config.get("text_config")
-    if not isinstance(text, dict):
-        raise WeighbridgeError("config", "text_config is missing; the sizes of the language model stand there", "config.json: text_config",
-                               "take config.json from the publisher again")
-    return latent(text, "kimi_k25", prefix="language_model.model.", head="language_model.lm_head", foreign=TOWERS)
+    """DeepSeek-V3's weights under other published names."""
+    read = Sizes(config)
+    read.require(read.nested != "", "text_config", "is missing; the sizes of the language model stand there")
+    return latent(read, SIZES, "kimi_k25", prefix="language_model.model.", head="language_model.lm_head", foreign=TOWERS)

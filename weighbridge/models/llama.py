@@ -10,24 +10,23 @@ from typing import Any
 from weighbridge.models import decoder
 from weighbridge.models.architecture import Architecture, Settings, read_rope
 from weighbridge.models.inventory import Inventory
+from weighbridge.models.sizes import DENSE, Wanted
+
+SIZES = Wanted(DENSE)
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
     """Every logical weight: `embed`, `layers.{l}.attn.q`, `layers.{l}.mlp.gate`, …"""
     read = Settings(config)
-    sizes, biases = _sizes(read), _biases(read)
+    sizes, biases = read.read_sizes(SIZES), _biases(read)
     return decoder.build(read, "llama", sizes, lambda into, layer: decoder.mlp(into, sizes, sizes["inter"], biases), biases=biases)
 
 
 def architecture(config: dict[str, Any]) -> Architecture:
     """What runs: full attention, RMSNorm with eps 1e-6 unless told otherwise."""
     read = Settings(config)
-    sizes, biases = _sizes(read), _biases(read)
+    sizes, biases = read.read_sizes(SIZES), _biases(read)
     return decoder.describe(read, "llama", sizes, read_rope(read, sizes["head_dim"], 10_000.0), biases=biases)
-
-
-def _sizes(read: Settings) -> dict[str, int]:
-    return decoder.read_sizes(read) | {"inter": read.positive("intermediate_size")}
 
 
 def _biases(read: Settings) -> frozenset[str]:

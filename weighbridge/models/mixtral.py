@@ -11,25 +11,22 @@ from typing import Any
 from weighbridge.models import decoder
 from weighbridge.models.architecture import Architecture, Routing, Settings, read_rope, read_windows
 from weighbridge.models.inventory import Inventory
+from weighbridge.models.sizes import DENSE, ROUTED, Wanted
+
+SIZES = Wanted((*DENSE, *ROUTED), {"kv_heads": 8}, {"moe_inter": ()})
 
 
 def inventory(config: dict[str, Any]) -> Inventory:
     """Every logical weight: `layers.{l}.attn.q`, `layers.{l}.moe.router`, `layers.{l}.moe.experts.{e}.gate`, …"""
     read = Settings(config)
-    sizes = _sizes(read)
+    sizes = read.read_sizes(SIZES)
     return decoder.build(read, "mixtral", sizes, lambda into, layer: decoder.experts(into, sizes, "block_sparse_moe", ("w1", "w3", "w2")))
 
 
 def architecture(config: dict[str, Any]) -> Architecture:
     """What runs."""
     read = Settings(config)
-    sizes = _sizes(read)
+    sizes = read.read_sizes(SIZES)
     window = read_windows(read, sizes["layers"], None, per_layer=False, switch=False)
     routing = Routing(sizes["experts"], sizes["top_k"], "softmax", bias=False, normalize=True)
     return decoder.describe(read, "mixtral", sizes, read_rope(read, sizes["head_dim"], 1_000_000.0), window=window, routing=routing, eps=1e-5)
-
-
-def _sizes(read: Settings) -> dict[str, int]:
-    sizes = decoder.read_sizes(read, kv_heads=8)
-    decoder.read_experts(read, sizes, "num_local_experts" if "num_local_experts" in read.config else "num_experts", "intermediate_size")
-    return sizes

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import Problem
 from weighbridge.formats.claim import Claims, read_claims
 from weighbridge.formats.match import CARRIED, StoredWeight, stored_weights
 from weighbridge.formats.scheme import Encoding
 from weighbridge.formats.schemes import SCHEMES
-from weighbridge.layouts.hf import published_stem
 from weighbridge.layouts.options import Options
-from weighbridge.layouts.placement import Placement, Stored, turned, whole
-from weighbridge.models import Inventory, inventory
-from weighbridge.models.inventory import Weight
+from weighbridge.layouts.placement import Stored, in_slices
+from weighbridge.layouts.published import Candidate, stored_forms
+from weighbridge.models import Inventory, inventory, inventory_of
+from weighbridge.models.generic import as_stored
 from weighbridge.plan.bind_neuron import bind_neuron
 from weighbridge.plan.source import Bound, Source
 
@@ -32,41 +31,67 @@ def detect(checkpoint: Checkpoint) -> str:
 def bind(checkpoint: Checkpoint, block: tuple[int, int] | None = None, weights: Inventory | None = None) -> Source:
     """See a checkpoint through its own layout. Problems are collected, not raised. `weights` is its inventory, where one was made already.
 
-    `block` (out, in) is the user's, where the configuration claims none or a wrong one.
+    `block` (out, in) is the user's, where the configuration claims none or a wrong one. A model of no known family is taken as its files have it.
     """
     name = detect(checkpoint)
-    weights = weights or inventory(checkpoint.config)
     if name:
-        return bind_neuron(checkpoint, name, block, weights)
+        return bind_neuron(checkpoint, name, block, weights or inventory(checkpoint.config))
     claims = read_claims(checkpoint)
     if block:
         claims = replace(claims, blocks=(block,))
-    return _Binder(checkpoint, claims, weights).source()
+    held = stored_weights(checkpoint.tensors, claims, lambda tensor: checkpoint.store.read(tensor.file, tensor.start, tensor.nbytes))
+    return _Binder(checkpoint, claims, held, weights or _inventory(checkpoint, held)).source()
+
+
+def _inventory(checkpoint: Checkpoint, held: dict[str, StoredWeight]) -> Inventory:
+    """The inventory of the files: the family's, the generic one, and what goes along beside either."""
+    tensors = {_plain_name(one): (_logical(one), one.fit.encoding is not None and one.fit.encoding.quantized) for one in held.values()}
+    found = inventory_of(checkpoint.config, tensors)
+    beside = [name for name in tensors if name.rpartition(".")[2] in CARRIED and name not in found.published_names]
+    return replace(found, weights={**found.weights, **as_stored(tensors, beside)[0]}) if beside else found
+
+
+def _plain_name(held: StoredWeight) -> str:
+    """The name of a stored weight as it would be without quantization."""
+    own = next(iter(held.tensors))
+    suffix = held.fit.encoding.code.suffix if held.fit.encoding and held.fit.encoding.quantized else own
+    return held.stem + (".weight" if suffix.startswith(".") else "")
+
+
+def _logical(held: StoredWeight) -> tuple[int, ...]:
+    """The shape in values, [out, in]."""
+    encoding, shape = held.fit.encoding, held.fit.shape or held.code.shape
+    return shape[::-1] if encoding is not None and encoding.quantized and SCHEMES[encoding.scheme].turned else shape
 
 
 class _Binder:
     """Finds each logical weight of an inventory among the stored weights of a checkpoint with published names."""
 
-    def __init__(self, checkpoint: Checkpoint, claims: Claims, weights: Inventory) -> None:
-        self.checkpoint, self.claims, self.inventory = checkpoint, claims, weights
-        self.held = stored_weights(checkpoint.tensors, claims, self._read)
+    def __init__(self, checkpoint: Checkpoint, claims: Claims, held: dict[str, StoredWeight], weights: Inventory) -> None:
+        self.checkpoint, self.claims, self.held, self.inventory = checkpoint, claims, held, weights
         self.problems = list(checkpoint.problems)
         self.bound: list[Bound] = []
         self.used: set[str] = set()
 
-    def _read(self, tensor: Tensor) -> bytes:
-        return self.checkpoint.store.read(tensor.file, tensor.start, tensor.nbytes)
-
     def source(self) -> Source:
-        for weight in self.inventory.weights.values():
-            if not self._weight(weight):
-                self.problems.append(Problem("missing-tensor", f"no file holds it; the config asks for {list(weight.shape[weight.vector:])}", weight.published,
+        for name, candidates in stored_forms(self.inventory, self._there).items():
+            if candidates:
+                self._bind(candidates[0])
+            elif name in self.inventory.weights:
+                weight = self.inventory[name]
+                self.problems.append(Problem("missing-tensor", f"no file holds it; the config asks for {list(weight.shape[weight.vector:])}", weight.published or name,
                                              "look whether the index names it and its file is whole; a runtime would leave this weight at random"))
-        for weight in self.inventory.optional.values():
-            self._weight(weight)
-        carried = self._surplus()
+        self._surplus()
         options = Options(block=self.claims.blocks[0] if self.claims.blocks else (128, 128), group=self.claims.groups[0] if self.claims.groups else 0)
-        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims, carried=carried)
+        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims)
+
+    def _there(self, stem: str, suffix: str) -> bool:
+        """Whether the files hold a form: gpt-oss's blocks have other axes than its plain values."""
+        held = self.held.get(stem)
+        if held is None:
+            return False
+        own = held.fit.encoding.code.suffix if held.fit.encoding and held.fit.encoding.quantized else ""
+        return (own == "_blocks") == (suffix == "_blocks")
 
     def _layout(self) -> str:
         """The layout of most of the coded weights, by bytes; of plain ones the dtype's."""
@@ -81,46 +106,44 @@ class _Binder:
         halves = sum(1 if b.encoding.dtype == "F16" else -1 for b in self.bound if b.encoding.dtype in ("F16", "BF16"))
         return "hf-f16" if halves > 0 else "hf-bf16"
 
-    def _weight(self, weight: Weight) -> bool:
-        """Bind a logical weight; False where nothing is stored for it."""
-        stem, suffix = published_stem(weight)
-        held = self.held.get(stem)
-        if held is None:
-            return False
-        self.used.add(stem)
-        if held.fit.encoding is None:
-            self.problems.append(_unfit(held))
-            return True
-        self._bind(weight, held, suffix)
-        return True
-
-    def _bind(self, weight: Weight, held: StoredWeight, suffix: str) -> None:
+    def _bind(self, candidate: Candidate) -> None:
+        """Bind the stored tensor of a candidate, once for all the weights in it."""
+        if candidate.stem in self.used:
+            return
+        self.used.add(candidate.stem)
+        held = self.held[candidate.stem]
         fit, encoding = held.fit, held.fit.encoding
-        assert encoding is not None
-        is_turned = encoding.quantized and SCHEMES[encoding.scheme].turned
-        wanted = (weight.shape[1],) if weight.vector else weight.shape[::-1] if is_turned else weight.shape
+        if encoding is None:
+            self.problems.append(_unfit(held))
+            return
+        placement, dims = candidate.placement, self.inventory[candidate.placement.parts[0].weight].dims
+        if encoding.quantized and SCHEMES[encoding.scheme].turned:
+            placement = placement.swap()
+        wanted = dims if dims is not None else placement.shape
         if not _holds(encoding, fit.shape, wanted):
             axis = next((i for i, (a, b) in enumerate(zip(fit.shape, wanted, strict=False)) if a != b), len(wanted))
             self.problems.append(Problem("shape", f"{list(fit.shape)} values, the config asks for {list(wanted)} (axis {axis} differs)",
                                          f"{held.code.file}: {held.code.name}", "config.json is not of these weights, or the file is damaged"))
             return
-        placement = turned(weight) if is_turned else whole(weight)
         if fit.slices > 1:
-            placement = _sliced(placement, fit.slices)
-        self.bound.append(Bound(Stored(held.stem, suffix, held.code.file, placement, encoding), encoding, held.tensors))
+            sliced = in_slices(placement, fit.slices)
+            if sliced is None:
+                self.problems.append(Problem("scale-shape", f"its scales restart in each of {fit.slices} equal slices, and its weights do not",
+                                             f"{held.code.file}: {held.code.name}", "weighbridge inspect SRC shows its headers"))
+                return
+            placement = sliced
+        stored = Stored(held.stem, candidate.suffix if encoding.quantized else _own_suffix(held), held.code.file, placement, encoding, dims=dims,
+                        joined=fit.slices > 1)
+        self.bound.append(Bound(stored, encoding, held.tensors))
 
-    def _surplus(self) -> dict[str, Tensor]:
-        """Tensors that belong to no weight: those that are carried along, and problems for the rest."""
-        carried: dict[str, Tensor] = {}
-        for stem, held in self.held.items():
-            if stem in self.used:
-                continue
-            if stem.rpartition(".")[2] in CARRIED or stem.startswith(self.inventory.foreign or ("\0",)):
-                carried |= {tensor.name or stem + suffix: tensor for suffix, tensor in held.tensors.items()}
-                continue
-            self.problems.append(_surplus(held, self.checkpoint.model_type))
+    def _surplus(self) -> None:
+        """Problems for tensors that belong to no weight."""
+        self.problems += [_surplus(held, self.checkpoint.model_type) for stem, held in self.held.items() if stem not in self.used]
         self.problems.sort(key=lambda p: p.where)
-        return carried
+
+
+def _own_suffix(held: StoredWeight) -> str:
+    return ".weight" if ".weight" in held.tensors else ""
 
 
 def _holds(encoding: Encoding, held: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -132,14 +155,6 @@ def _holds(encoding: Encoding, held: tuple[int, ...], wanted: tuple[int, ...]) -
         return False
     axis, other = (1, 0) if packing.axis == -1 else (0, 1)
     return held[other] == wanted[other] and packing.units(held[axis]) == packing.units(wanted[axis])
-
-
-def _sliced(placement: Placement, slices: int) -> Placement:
-    """The same bytes as so many matrices one behind the other: a grid that restarts in each."""
-    rows = placement.rows // slices
-    (part,) = placement.parts
-    parts = tuple(part._replace(row=part.row + i * rows, rows=rows, lead=i, at_row=0) for i in range(slices))
-    return Placement(slices, rows, placement.cols, parts, stacked=True)
 
 
 def _unfit(held: StoredWeight) -> Problem:

@@ -50,7 +50,7 @@ class Bound(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint seen through its own layout. `carried` are tensors that no weight needs and that go along: scales of the key/value cache."""
+    """A checkpoint seen through its own layout."""
 
     checkpoint: Checkpoint
     layout: str
@@ -60,7 +60,6 @@ class Source:
     problems: list[Problem]
     claims: Claims = field(default_factory=Claims)
     constants: list[tuple[Stored, Tensor]] = field(default_factory=list)  # tensors of no weight, whose values the layout says
-    carried: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def holders(self) -> dict[str, list[tuple[int, Part]]]:

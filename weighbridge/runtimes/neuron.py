@@ -93,7 +93,7 @@ def expert_problems(sizes: Sizes, p: Parallel, block: int | None) -> list[Proble
 
 
 def _expert_faults(sizes: Sizes, p: Parallel, block: int | None) -> Iterator[tuple[str, str, str]]:
-    experts, inter = sizes["experts"], sizes["inter"]
+    experts, inter = sizes["experts"], sizes.get("moe_inter", sizes["inter"])
     if p.moe_tp * p.moe_ep != p.tp:
         yield "R31/R32", (f"moe_tp {p.moe_tp} x moe_ep {p.moe_ep} = {p.moe_tp * p.moe_ep}, TP is {p.tp}; "
                           "a smaller product counts experts twice, without a message"), "moe_tp_degree"
