@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from math import lcm, prod
 from typing import NamedTuple
 
@@ -251,8 +251,9 @@ def _grid_words(block: tuple[int, int] | None) -> str:
     return {(WHOLE, WHOLE): "one scale", (1, WHOLE): "one scale per row", (WHOLE, 1): "one scale per column"}.get(block, f"block {block[0]}x{block[1]}")
 
 
+@cache
 def plain(dtype: str) -> Encoding:
-    """A tensor that holds its values themselves."""
+    """A tensor that holds its values themselves. One object for equal encodings: plans look ways up by it."""
     element = PLAIN.get(dtype, "")
     return Encoding("plain", "none", Field(Role.CODE, (".weight", ""), element or dtype, (dtype,), packing=whole(max(8, BITS[dtype]))))
 

@@ -6,7 +6,7 @@ Which weights are quantized is the source's choice where it is quantized itself,
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from weighbridge.errors import Problem, Usage
@@ -70,9 +70,8 @@ class _Chooser:
         self.files = 1 + self.inventory.sizes.get("layers", 0)
         # A family whose files say `.scale` keeps that spelling.
         own = {b.encoding.scheme for b in source.bound}
-        self.encodings = [] if layout in PLAIN else [_with_sizes(s, layout, options, source.scale_dtype) for s in _schemes(layout, options)]
-        self.encodings.sort(key=lambda e: e.scheme not in own or e.element != self.encodings[0].element)
-        self.forms = stored_forms(self.inventory) if self.inventory.forms else {}
+        listed = [] if layout in PLAIN else [_with_sizes(s, layout, options, source.scale_dtype) for s in _schemes(layout, options)]
+        self.encodings = sorted(listed, key=lambda e: e.scheme not in own or e.element != listed[0].element)
 
     def stored(self) -> list[Stored]:
         here = {name for name in self.inventory.optional if name in self.source.holders}
@@ -84,12 +83,17 @@ class _Chooser:
             return self._made(main, plain(PLAIN[self.layout]) if first.linear or first.name in self.coded else None, first)
         if first.name in self.coded if self.coded else first.linear:
             for encoding in self.encodings:
-                for candidate in self.forms.get(first.name) or (main,):
+                for candidate in (main,) if _spelled_so(main, encoding) else self.forms.get(first.name, ()):
                     if _spelled_so(candidate, encoding):
                         found = self._made(candidate, encoding, first)
                         if not misfit(found):
                             return found
         return self._made(main, None, first)
+
+    @cached_property
+    def forms(self) -> dict[str, tuple[Candidate, ...]]:
+        """All forms of each weight, for those whose main form a scheme cannot spell."""
+        return stored_forms(self.inventory) if self.inventory.forms else {}
 
     def _made(self, candidate: Candidate, encoding: Encoding | None, first: Weight) -> Stored:
         number = layer_of(first.name) + 2
