@@ -151,7 +151,7 @@ def _hub(uri: str) -> Remote:
         raise WeighbridgeError("no-hub", "huggingface_hub is not installed", uri, "pip install 'weighbridge[hub]'") from error
     repo, revision = match[1], unquote(match[2]) if match[2] else None
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-    token = get_token() or ""
+    token = _sendable(get_token() or "")
     page = f"{_public_endpoint(endpoint)}/{repo}"
     api = HfApi(endpoint=endpoint, token=token or False)
     info = _asked(lambda: api.model_info(repo, revision=revision, files_metadata=True, timeout=ranges.TIMEOUT), uri, token, page)
@@ -165,6 +165,13 @@ def _hub(uri: str) -> Remote:
         return reader.get(hf_hub_url(repo, file, revision=info.sha, endpoint=endpoint), f"{label}/{file}", offset, length)
 
     return Remote(label, sizes, fetch, Disk(f"{endpoint or ''} {label}"))
+
+
+def _sendable(token: str) -> str:
+    """A token that fits into a header; what refuses another one would print it."""
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise Usage("the token holds a character that no token has (a blank, a line end or a letter that is not ASCII)", "HF_TOKEN", "copy the token again")
+    return token
 
 
 def _public_endpoint(endpoint: str | None) -> str:
