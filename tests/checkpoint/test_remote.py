@@ -435,7 +435,7 @@ def test_what_passes_at_the_hub(hub: Server, folder: Path, monkeypatch: pytest.M
     assert hub.asked["/api/models/org/name"] == 2 and waits and set(waits) == {1.0}
 
 
-@pytest.mark.parametrize("token", ["hf_sec\nret", "hf_sec ret", "hf_secrét"])
+@pytest.mark.parametrize("token", ["hf_sec\tret", "hf_sec ret", "hf_secrét"])
 def test_a_token_that_cannot_be_sent_is_not_shown(hub: Server, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("HF_TOKEN", token)
     error = refusal("hf://org/name")

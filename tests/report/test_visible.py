@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.report import jsontext, visible
-from weighbridge.report.visible import Flow, lines, shown
+from weighbridge.report.visible import Flow, for_people, lines
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 WORDS = st.text(st.sampled_from(":#[\n \ta\x1b\u200d☃"), max_size=12)
@@ -39,7 +39,7 @@ def test_escapes(text: str, seen: str) -> None:
 
 def test_a_document() -> None:
     held = {"a\n": ["\x1b", 1, None, ("\r",)], "fix": {"text": "\n", "value": ["\x1b"], "edits": []}}
-    assert shown(held) == {"a\\n": ["\\x1b", 1, None, ["\\r"]], "fix": {"text": "\\n", "value": ["\x1b"], "edits": []}}
+    assert for_people(held) == {"a\\n": ["\\x1b", 1, None, ["\\r"]], "fix": {"text": "\\n", "value": ["\x1b"], "edits": []}}
     assert held["fix"]["text"] == "\n"
 
 

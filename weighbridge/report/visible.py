@@ -26,7 +26,7 @@ def visible(text: str) -> str:
     return _escaped(text, "")
 
 
-def shown(value: Any) -> Any:
+def for_people(value: Any) -> Any:
     """A document (plain data) in which every text is `visible`: what renderers for people get.
 
     The value of a fix stays as it is: it is printed as JSON, which has escapes of its own and must hold the true name.
@@ -34,8 +34,8 @@ def shown(value: Any) -> Any:
     if isinstance(value, str):
         return visible(value)
     if isinstance(value, dict):
-        return {visible(k) if isinstance(k, str) else k: v if k == "value" and "edits" in value else shown(v) for k, v in value.items()}
-    return [shown(v) for v in value] if isinstance(value, list | tuple) else value
+        return {visible(k) if isinstance(k, str) else k: v if k == "value" and "edits" in value else for_people(v) for k, v in value.items()}
+    return [for_people(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def lines(body: str, *, colour: bool = False, prose: bool = False) -> str:
