@@ -83,3 +83,8 @@ def test_json_is_the_same_data(value: object) -> None:
 def test_json_of_a_name_that_is_no_utf_8(name: str) -> None:
     value = {"name": name, "numbers": [1.5, math.nan, math.inf], "pair": (1, 2)}
     assert json.loads(jsontext.pretty(value)) == {"name": name, "numbers": [1.5, None, None], "pair": [1, 2]}
+
+
+def test_what_a_model_writes_is_spelled_right() -> None:
+    text = "می\u200cخواهم\t👩\u200d👩\u200d👧 ❤\ufe0f\n"
+    assert Flow()(text) == text and "\\u200d" in lines(text)
