@@ -435,6 +435,13 @@ def test_what_passes_at_the_hub(hub: Server, folder: Path, monkeypatch: pytest.M
     assert hub.asked["/api/models/org/name"] == 2 and waits and set(waits) == {1.0}
 
 
+@pytest.mark.parametrize("token", ["hf_sec\tret", "hf_sec ret", "hf_secrét"])
+def test_a_token_that_cannot_be_sent_is_not_shown(hub: Server, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    error = refusal("hf://org/name")
+    assert error.first.where == "HF_TOKEN" and "hf_sec" not in str(error) and not hub.requests
+
+
 def test_a_gated_file_names_the_page(hub: Server) -> None:
     """A gated repository may list its files, and refuse them."""
     hub.fault, hub.times, hub.said = "403", 99, {"X-Error-Code": "GatedRepo"}

@@ -128,7 +128,7 @@ def test_a_long_model_shows_the_bad_layer_and_some_others():
 
 
 def test_names_of_files_do_not_steer_the_terminal_or_the_picture():
-    made = visible.shown(long_document(3, 1))
+    made = visible.for_people(long_document(3, 1))
     for body in (compare_text.text(made), compare_text.markdown(made), compare_svg.svg(long_document(3, 1))):
         assert "\x1b" not in body
     assert ElementTree.fromstring(compare_svg.svg(long_document(3, None))) is not None

@@ -135,7 +135,8 @@ LINES: list[tuple[str, ...]] = [
 def test_every_verb(line: tuple[str, ...], debug: str, known: Path, unknown: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes],
                     monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEIGHBRIDGE_DEBUG", debug)
-    forms = {"report": ("html", "json"), "run": ("text", "json")}.get(line[0], ("text", "markdown", "json", *(("sarif", "github") if line[0] == "check" else ())))
+    forms = {"report": ("html", "json"), "run": ("text", "json"), "check": ("text", "markdown", "json", "sarif", "github")}.get(
+        line[0], ("text", "markdown", "json"))
     for folder in (known, unknown) if "SRC" in line else (known,):
         words = [str(folder) if word == "SRC" else word.replace("OUT", str(tmp_path)) for word in line]
         for form in forms if debug == "0" else forms[:1]:
@@ -194,7 +195,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Made]:
     base = tmp_path_factory.mktemp("documents")
     src = str(write_tiny(base / "good", **SMALL))
     bad = write_tiny(base / "bad", **SMALL, seed=1)
-    change(bad / "config.json", {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "modules_to_not_convert": ["lm_head", "self_attn"]}})
+    change(bad / "config.json", {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128],
+                                                         "modules_to_not_convert": ["lm_head", "self_attn"]}})
     demo = str(Path(sink.__file__).parents[1] / "demo" / "checkpoint")
     kept: dict[str, Made] = {}
     with pytest.MonkeyPatch.context() as patch:

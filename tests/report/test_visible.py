@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.report import jsontext, visible
-from weighbridge.report.visible import Flow, lines, shown
+from weighbridge.report.visible import Flow, for_people, lines
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 WORDS = st.text(st.sampled_from(":#[\n \ta\x1b\u200d☃"), max_size=12)
@@ -39,7 +39,7 @@ def test_escapes(text: str, seen: str) -> None:
 
 def test_a_document() -> None:
     held = {"a\n": ["\x1b", 1, None, ("\r",)], "fix": {"text": "\n", "value": ["\x1b"], "edits": []}}
-    assert shown(held) == {"a\\n": ["\\x1b", 1, None, ["\\r"]], "fix": {"text": "\\n", "value": ["\x1b"], "edits": []}}
+    assert for_people(held) == {"a\\n": ["\\x1b", 1, None, ["\\r"]], "fix": {"text": "\\n", "value": ["\x1b"], "edits": []}}
     assert held["fix"]["text"] == "\n"
 
 
@@ -83,3 +83,8 @@ def test_json_is_the_same_data(value: object) -> None:
 def test_json_of_a_name_that_is_no_utf_8(name: str) -> None:
     value = {"name": name, "numbers": [1.5, math.nan, math.inf], "pair": (1, 2)}
     assert json.loads(jsontext.pretty(value)) == {"name": name, "numbers": [1.5, None, None], "pair": [1, 2]}
+
+
+def test_what_a_model_writes_is_spelled_right() -> None:
+    text = "می\u200cخواهم\t👩\u200d👩\u200d👧 ❤\ufe0f\n"
+    assert Flow()(text) == text and "\\u200d" in lines(text)

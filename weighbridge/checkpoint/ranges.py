@@ -64,7 +64,8 @@ class Ranges:
                 time.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _attempt(self, url: str, where: str, offset: int, length: int, deadline: Deadline, attempt: int) -> tuple[Answer | WeighbridgeError, bool, float]:
+    def _attempt(self, url: str, where: str, offset: int, length: int, deadline: Deadline,
+                 attempt: int) -> tuple[Answer | WeighbridgeError, bool, float]:
         """The answer, or why there is none; whether to ask again; and after how many seconds."""
         try:
             with self.opener.open(self._request(url, offset, length, deadline), timeout=TIMEOUT) as response:
@@ -100,7 +101,8 @@ class Ranges:
             return Absent("no-access", "the server refuses access, or has no such file (status 403)", where, "look at address and rights")
         if code in (401, 407):
             said = "refuses the name and password, or the token, that it got" if self.authorization else "wants a name and a password, or a token"
-            return WeighbridgeError("no-access", f"the server {said} (status {code})", where, "give https://name:password@…, or HF_TOKEN for the hub")
+            return WeighbridgeError("no-access", f"the server {said} (status {code})", where,
+                                    "give https://name:password@…, or HF_TOKEN for the hub")
         if 300 <= code < 400:
             return WeighbridgeError("redirect", f"the server sends on without end (status {code})", where, "look at the address")
         return busy("the server", code, error.headers, where)
@@ -234,7 +236,7 @@ class _Redirects(urlreq.HTTPRedirectHandler):
         old = urlsplit(req.full_url)
         if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme == "http"):
             raise WeighbridgeError("redirect", f"the server sends on from {old.scheme}:// to {new.scheme}://, which is not followed",
-                                   shown(old), "give the address where the files are")
+                                   without_secrets(old), "give the address where the files are")
         return super().http_error_302(req, io.BytesIO(), code, msg, headers)  # it would read all of `fp`
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -323,6 +325,6 @@ def _failure(error: Exception, where: str) -> WeighbridgeError:
     return WeighbridgeError("offline", f"the server cannot be reached: {words}", where, "look at the address and at your connection")
 
 
-def shown(parts: SplitResult) -> str:
+def without_secrets(parts: SplitResult) -> str:
     """A URL without what may be secret in it."""
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

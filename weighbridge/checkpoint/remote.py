@@ -17,7 +17,7 @@ import msgspec
 from weighbridge.checkpoint import ranges
 from weighbridge.checkpoint.cache import FIRST, Answer, Disk, Remote, parallel
 from weighbridge.checkpoint.checkpoint import INDEX, JSON_LIMIT
-from weighbridge.checkpoint.ranges import AGAIN, Absent, Ranges, busy, gated, pause, shown, unusable
+from weighbridge.checkpoint.ranges import AGAIN, Absent, Ranges, busy, gated, pause, unusable, without_secrets
 from weighbridge.checkpoint.store import Store, unsafe_name
 from weighbridge.errors import Usage, WeighbridgeError
 
@@ -77,7 +77,7 @@ def _web(parts: SplitResult) -> Remote:
         pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         authorization = "Basic " + base64.b64encode(pair.encode()).decode()
     secret = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@?") if parts.query else ""  # a token that holds for a folder
-    web = _WebFolder(Ranges(authorization), shown(parts._replace(path=path)), secret)
+    web = _WebFolder(Ranges(authorization), without_secrets(parts._replace(path=path)), secret)
     web.find([unquote(pasted)] if pasted.endswith(".safetensors") else [])
     return web.store
 
@@ -151,7 +151,7 @@ def _hub(uri: str) -> Remote:
         raise WeighbridgeError("no-hub", "huggingface_hub is not installed", uri, "pip install 'weighbridge[hub]'") from error
     repo, revision = match[1], unquote(match[2]) if match[2] else None
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-    token = get_token() or ""
+    token = _sendable(get_token() or "")
     page = f"{_public_endpoint(endpoint)}/{repo}"
     api = HfApi(endpoint=endpoint, token=token or False)
     info = _asked(lambda: api.model_info(repo, revision=revision, files_metadata=True, timeout=ranges.TIMEOUT), uri, token, page)
@@ -167,8 +167,16 @@ def _hub(uri: str) -> Remote:
     return Remote(label, sizes, fetch, Disk(f"{endpoint or ''} {label}"))
 
 
+def _sendable(token: str) -> str:
+    """A token that fits into a header; what refuses another one would print it."""
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise Usage("the token holds a character that no token has (a blank, a line end or a letter that is not ASCII)", "HF_TOKEN",
+                    "copy the token again")
+    return token
+
+
 def _public_endpoint(endpoint: str | None) -> str:
-    return shown(urlsplit(endpoint)) if endpoint else "https://huggingface.co"
+    return without_secrets(urlsplit(endpoint)) if endpoint else "https://huggingface.co"
 
 
 def _asked(question: Callable[[], Any], uri: str, token: str, page: str) -> Any:

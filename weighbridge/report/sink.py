@@ -35,9 +35,9 @@ def emit(document: dict[str, Any], text: Renderer, markdown: Renderer | None = N
     elif format == "markdown":
         if markdown is None:
             raise Usage("this verb has no Markdown form", "--format", "use --format text or --format json")
-        body = visible.lines(markdown(visible.shown(document)))
+        body = visible.lines(markdown(visible.for_people(document)))
     elif format == "text":
-        body = visible.lines(text(visible.shown(document)), colour=colour)
+        body = visible.lines(text(visible.for_people(document)), colour=colour)
     else:
         raise Usage(f"no format {format!r}; known are {', '.join(FORMATS)}", "--format")
     save_or_put(body, output)

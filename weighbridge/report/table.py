@@ -27,7 +27,8 @@ def text_table(head: Sequence[str], rows: Sequence[Sequence[Cell]], total: Seque
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]], total: Sequence[Cell] | None = None) -> str:
     """The same as a Markdown table. Cells are text: tensor names are other people's, and none of it becomes markup."""
     body = [*rows, total] if total is not None else list(rows)
-    return markdown.rows([markdown.escaped(h) for h in head], _numeric(len(head), body), [[markdown.escaped(_shown(cell)) if cell != "-" else "-" for cell in row] for row in body])
+    cells = [["-" if cell == "-" else markdown.escaped(_shown(cell)) for cell in row] for row in body]  # a dash alone is no item of a list here
+    return markdown.rows([markdown.escaped(h) for h in head], _numeric(len(head), body), cells)
 
 
 def _shown(cell: Cell) -> str:

@@ -26,16 +26,16 @@ def visible(text: str) -> str:
     return _escaped(text, "")
 
 
-def shown(value: Any) -> Any:
+def for_people(value: Any) -> Any:
     """A document (plain data) in which every text is `visible`: what renderers for people get.
 
     The value of a fix stays as it is: it is printed as JSON, which has escapes of its own and must hold the true name.
     """
     if isinstance(value, str):
-        return visible(value)
+        return value if len(value) <= LONGEST and value.isascii() and value.isprintable() else visible(value)
     if isinstance(value, dict):
-        return {visible(k) if isinstance(k, str) else k: v if k == "value" and "edits" in value else shown(v) for k, v in value.items()}
-    return [shown(v) for v in value] if isinstance(value, list | tuple) else value
+        return {for_people(k): v if k == "value" and "edits" in value else for_people(v) for k, v in value.items()}
+    return [for_people(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def lines(body: str, *, colour: bool = False, prose: bool = False) -> str:
@@ -43,9 +43,10 @@ def lines(body: str, *, colour: bool = False, prose: bool = False) -> str:
 
     `colour` lets the colours of our own palette pass. `prose` is what a model wrote: tabs and the joiners of scripts and emoji stay.
     """
-    kept = "\n\t\u200c\u200d" if prose else "\n"  # Persian, Hindi and emoji are not spelled without the joiners
+    kept = "\n\t\u200c\u200d\ufe0f" if prose else "\n"  # Persian, Hindi and emoji are not spelled without the last three
     parts = _PAINT.split(body) if colour else [body]
-    return _COMMAND.sub(_disarmed, "".join(part if place % 2 else _escaped(part, kept) for place, part in enumerate(parts)))
+    text = "".join(part if place % 2 else _escaped(part, kept) for place, part in enumerate(parts))
+    return _COMMAND.sub(_disarmed, text) if "::" in text or "##[" in text else text
 
 
 class Flow:
@@ -64,7 +65,7 @@ class Flow:
 def _escaped(text: str, kept: str) -> str:
     if text.isascii() and text.isprintable():
         return text
-    return "".join(c if c in kept or seen(c) else _escape(c) for c in text)
+    return text.translate({ord(c): _escape(c) for c in set(text) if c not in kept and not seen(c)})
 
 
 def seen(c: str) -> bool:

@@ -119,7 +119,7 @@ class Builder:
         first = self._latent(left, each) if latent else self._column(left, FIRST, each)
         out = self._column(left, ("o",), each)
         inner_norms = [c for c in left if c["kind"] == "norm" and not c["children"]]
-        beside = [c for c in left if role(c) == "sinks"]
+        beside = [c for c in left if role(c) == "sinks" and c["kind"] != "norm"]
         for taken in (*inner_norms, *beside):
             left.remove(taken)
         middle = inside - first.width - out.width - 2 * GUTTER if out.height else inside - first.width - GUTTER
