@@ -12,6 +12,7 @@ from weighbridge.checkpoint.checkpoint import INDEX
 from weighbridge.convert.apply import Loss
 from weighbridge.convert.output import write_json
 from weighbridge.convert.shape import FileShape, bare
+from weighbridge.errors import utf8
 from weighbridge.layouts import neuron as neuron_layout
 from weighbridge.plan.plan import Plan
 from weighbridge.runtimes import neuron as reader
@@ -121,7 +122,7 @@ def manifest(plan: Plan, shapes: list[FileShape], losses: dict[str, Loss], carri
         "version": __version__,
         "plan": plan.digest,
         "source": {
-            "name": Path(checkpoint.label).name, "layout": plan.source.layout, "digest": checkpoint.digest,
+            "name": utf8(Path(checkpoint.label).name), "layout": plan.source.layout, "digest": checkpoint.digest,
             "files": {f: {"bytes": h.size, "header_sha256": h.sha256} for f, h in checkpoint.headers.items()},
         },
         "layout": plan.layout,
