@@ -102,6 +102,14 @@ def test_a_model_type_of_megabytes_is_cut(good, words, tmp_path):
         assert code in (0, 1, 2) and len(text) < 100_000
 
 
+@pytest.mark.parametrize("key", ["quant_method", "fmt", "activation_scheme", "modules_to_not_convert", "ignore", "weight_block_size", "scale_fmt"])
+def test_a_claim_of_megabytes_is_cut(good, key, tmp_path):
+    large.set_text(good / "config.json", ("quantization_config", key), large.values()["long text"])
+    for words in (["inspect"], ["check", "--runtime", READERS]):
+        code, _, text = answer(tmp_path / "printed", words[0], good, *words[1:])
+        assert code in (0, 1, 2) and len(text) < 100_000
+
+
 def test_a_tilde_below_a_dot_is_a_folder_here(good, tmp_path, monkeypatch, capsys):
     good.rename(tmp_path / "~x")
     monkeypatch.chdir(tmp_path)

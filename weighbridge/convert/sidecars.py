@@ -132,7 +132,7 @@ def manifest(plan: Plan, shapes: list[FileShape], losses: dict[str, Loss], carri
         "converted_scales": plan.scales,
         "lossy": [row | measured(losses.get(row["step"], Loss())) for row in plan.lossy],
         "files": {s.name: {"bytes": s.size} for s in shapes},
-        **carried,
+        **{key: [utf8(file) for file in files] for key, files in carried.items()},
     }
 
 
