@@ -33,6 +33,11 @@ def brief(value: object, most: int = SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
+def utf8(path: str) -> str:
+    """A path for a file that others read as UTF-8: bytes that are none are written `\\xff`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 class WeighbridgeError(Exception):
     """Root of all errors that a user can cause. `exit_code` is what the command line returns."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+from weighbridge.errors import Problem
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
@@ -18,6 +20,15 @@ def fold(names: Iterable[str]) -> list[tuple[str, int]]:
     for name in names:
         groups.setdefault(_NUMBER.sub("#", name), []).append(tuple(_NUMBER.findall(name)))
     return [(_filled(pattern, numbers), len(numbers)) for pattern, numbers in groups.items()]
+
+
+def alike(problems: Iterable[Problem], most: int = 20) -> Iterator[tuple[Problem, int]]:
+    """Each problem alone, as (problem, 1); of more than `most` of one code in one file the first, and how many they are."""
+    groups: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault((problem.code, problem.where.partition(": ")[0] if ": " in problem.where else ""), []).append(problem)
+    for group in groups.values():
+        yield from [(group[0], len(group))] if len(group) > most else [(problem, 1) for problem in group]
 
 
 def folded(names: Iterable[str], most: int = 4) -> str:

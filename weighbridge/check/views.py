@@ -39,6 +39,7 @@ class View:
     resolution: skip.Resolution | None = None
     naming: Naming | None = None
     problem: str = ""
+    renamed: dict[str, tuple[str, ...]] | None = None  # what `skip_prefix.other_prefix` found
     fix: Fix | None = None  # the right list, once a rule has asked (`skip_find.right_list`)
 
     @property

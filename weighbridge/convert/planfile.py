@@ -27,6 +27,9 @@ def save(plan: Plan, destination: Path | None, file: Path) -> None:
             "destination": None if destination is None else str(destination.resolve()),
             **plan_document(plan), "table": table(plan),
         }))
+    except UnicodeEncodeError as error:
+        raise WeighbridgeError("plan-file", "source or destination have a path that is no UTF-8, and a plan file is UTF-8", str(file),
+                               "reach them by a link whose path is UTF-8") from error
     except OSError as error:
         raise WeighbridgeError("io", f"cannot be written: {error.strerror}", str(file), "give another file to --plan") from error
 

@@ -22,7 +22,7 @@ from weighbridge.convert.manifest import MANIFEST, SCHEMA
 from weighbridge.convert.shape import FileShape, bare
 from weighbridge.convert.slab import Loss
 from weighbridge.convert.system import write_all
-from weighbridge.errors import Refused, WeighbridgeError
+from weighbridge.errors import Refused, WeighbridgeError, utf8
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import neuron as neuron_layout
 from weighbridge.plan.plan import Plan
@@ -150,7 +150,7 @@ def manifest(plan: Plan, files: dict[str, dict[str, Any]], losses: dict[str, Los
         "schema": SCHEMA,
         "version": __version__,
         "plan": plan.digest,
-        "source": {"name": Path(checkpoint.label).name, "layout": plan.source.layout, "digest": checkpoint.digest, **source},
+        "source": {"name": utf8(Path(checkpoint.label).name), "layout": plan.source.layout, "digest": checkpoint.digest, **source},
         "layout": plan.layout,
         "options": plan.options.asdict(),
         "hops": [*checkpoint.hops, _hop(plan)],
@@ -158,7 +158,7 @@ def manifest(plan: Plan, files: dict[str, dict[str, Any]], losses: dict[str, Los
         "converted_scales": plan.scales,
         "lossy": [row | measured(losses.get(row["step"], Loss())) for row in plan.lossy],
         "files": files,
-        **sidecars.document(),
+        **{key: [utf8(file) for file in listed] for key, listed in sidecars.document().items()},
     }
 
 

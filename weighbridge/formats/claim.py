@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
+from weighbridge.errors import brief
 
 SKIP_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude", "llm_int8_skip_modules")
 MTP_KEYS = ("num_mtp_modules", "num_nextn_predict_layers", "mtp_num_layers", "num_mtp_layers")
@@ -83,7 +84,7 @@ def read_claims(checkpoint: Checkpoint) -> Claims:
         blocks=_blocks(claim, weights),
         groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)]),
         bits=next(iter(_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") for w in weights)])), None),
-        skip_key=skip_key, skip=tuple(_text(entry) for entry in (claim[skip_key] if skip_key else ())),
+        skip_key=skip_key, skip=tuple(entry if isinstance(entry, str) else _text(entry) for entry in (claim[skip_key] if skip_key else ())),
         mtp=mtp, mtp_key=mtp_key,
         activation=_text(claim.get("activation_scheme")),
         expert_dtype=_text(checkpoint.config.get("expert_dtype") or claim.get("expert_dtype")),
@@ -141,4 +142,4 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else "" if value is None else repr(value)[:200]
+    return "" if value is None else brief(value)

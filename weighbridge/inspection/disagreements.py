@@ -25,8 +25,13 @@ TOTAL_SIZE = re.compile(rb'"total_size"\s*:\s*(\d{1,18})(?:\.0)?\s*[,}]')
 def disagreements(checkpoint: Checkpoint, claims: Claims, survey: Survey) -> list[dict[str, Any]]:
     """All of them, what differs before what is only a note."""
     found = _of_headers(checkpoint, survey) + _of_claim(claims, survey) + _skips(checkpoint, claims, survey)
-    found += _mtp(checkpoint, claims, survey) + _total_size(checkpoint, survey) + _file_names(checkpoint)
+    found += _mtp(checkpoint, claims, survey) + file_counts(checkpoint, survey)
     return sorted(found, key=lambda entry: entry["level"] != "differs")
+
+
+def file_counts(checkpoint: Checkpoint, survey: Survey) -> list[dict[str, Any]]:
+    """Where the index or the names of the files count otherwise than the files."""
+    return _total_size(checkpoint, survey) + _file_names(checkpoint)
 
 
 def entry(code: str, message: str, where: str = "", count: int = 1, hint: str = "", level: str = "differs") -> dict[str, Any]:

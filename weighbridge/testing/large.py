@@ -206,13 +206,6 @@ def index_absent_files(folder: Path) -> None:
 
 
 @large
-def index_absent_tensors(folder: Path) -> None:
-    """The index names 100,000 tensors that no file holds."""
-    file = sorted(folder.glob("*.safetensors"))[0].name
-    _set(folder / INDEX, ("weight_map",), {f"model.layers.{n}.mlp.gate.weight": file for n in range(100_000)})
-
-
-@large
 def index_bad_paths(folder: Path) -> None:
     """The index names 100,000 files that lead out of the folder."""
     _set(folder / INDEX, ("weight_map",), {f"t{n}": f"../{n}.safetensors" for n in range(100_000)})

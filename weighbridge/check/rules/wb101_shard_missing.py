@@ -23,13 +23,13 @@ from collections.abc import Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
+from weighbridge.check.fold import alike
 from weighbridge.check.rule import Rule
 
 RULE = Rule("WB101", "shard-missing", "error")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    for problem in case.checkpoint.fatal:
-        if problem.code == "shard-missing":
-            yield RULE.finding("The index names a file that is not here", Where(file=problem.where), evidence=problem.message,
-                               consequence="the load fails, or the weights in it stay at random values", fix=problem.hint)
+    for problem, count in alike(p for p in case.checkpoint.fatal if p.code == "shard-missing"):
+        yield RULE.finding("The index names a file that is not here", Where(file=problem.where, count=count), evidence=problem.message,
+                           consequence="the load fails, or the weights in it stay at random values", fix=problem.hint)

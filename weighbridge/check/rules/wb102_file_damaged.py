@@ -24,6 +24,7 @@ from collections.abc import Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
+from weighbridge.check.fold import alike
 from weighbridge.check.rule import Rule
 
 RULE = Rule("WB102", "file-damaged", "error")
@@ -37,10 +38,16 @@ DAMAGE = {
     "shard-too-long": "SafetensorError: MetadataIncompleteBuffer",
 }
 
+# What the safetensors library takes and Weighbridge does not read (docs/headers.md) -> what follows.
+STRICTER = {
+    "header-form": "the safetensors library takes it by chance; readers with a parser of their own fail",
+    "name-length": "nothing is known of such a name in any reader", "axes": "numpy: maximum supported dimension for an ndarray is 64; torch fails, too",
+}
+
 
 def find(case: Case) -> Iterator[Finding]:
-    for problem in case.checkpoint.fatal:
-        if problem.code in DAMAGE:
-            file, _, tensor = problem.where.partition(": ")
-            yield RULE.finding("A file is damaged", Where(file=file, tensor=tensor), evidence=problem.message,
-                               consequence=DAMAGE[problem.code], fix=problem.hint or "download the file again")
+    for problem, count in alike(p for p in case.checkpoint.fatal if p.code in DAMAGE or p.code in STRICTER):
+        file, _, tensor = problem.where.partition(": ")
+        title = "A file is damaged" if problem.code in DAMAGE else "A header has a form that only some readers take"
+        yield RULE.finding(title, Where(file=file, tensor=tensor, count=count), evidence=problem.message,
+                           consequence=DAMAGE.get(problem.code) or STRICTER[problem.code], fix=problem.hint or "download the file again")

@@ -22,16 +22,16 @@ from collections.abc import Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
+from weighbridge.check.fold import alike
 from weighbridge.check.rule import Rule
 
 RULE = Rule("WB115", "config-unreadable", "error")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    for problem in case.checkpoint.fatal:
-        if problem.code in ("not-json", "json-too-large", "index", "index-path", "no-weights"):
-            yield RULE.finding("A file of the configuration cannot be read" if problem.code != "no-weights" else "There are no weights here",
-                               Where(file=problem.where), evidence=problem.message, consequence="no reader loads this", fix=problem.hint)
+    for problem, count in alike(p for p in case.checkpoint.fatal if p.code in ("not-json", "json-too-large", "index", "index-path", "no-weights")):
+        yield RULE.finding("A file of the configuration cannot be read" if problem.code != "no-weights" else "There are no weights here",
+                           Where(file=problem.where, count=count), evidence=problem.message, consequence="no reader loads this", fix=problem.hint)
     if "config.json" not in case.checkpoint.files:
         yield RULE.finding("There is no config.json", Where(file="config.json"), evidence=f"{len(case.checkpoint.files):,} files, none is config.json",
                            consequence="OSError: … does not appear to have a file named config.json", fix="take it from the publisher")

@@ -23,16 +23,15 @@ from collections.abc import Iterator
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.rule import Rule
-from weighbridge.inspection.disagreements import disagreements
+from weighbridge.inspection.disagreements import file_counts
 
 RULE = Rule("WB117", "file-names", "note")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    for entry in disagreements(case.checkpoint, case.claims, case.survey):
-        if entry["code"] in ("file-count", "index-total-size"):
-            unsure = entry["code"] == "file-count" and entry["level"] == "differs"
-            yield RULE.finding("The names of the files count otherwise than the files" if entry["code"] == "file-count" else
-                               "The index states another size than the tensors have", Where(file=entry["where"]), evidence=entry["message"],
-                               consequence="files may be missing: nothing here tells which are due" if unsure else "none: readers use neither",
-                               fix=entry["hint"] or "nothing to do", severity="warning" if unsure else "note")
+    for entry in file_counts(case.checkpoint, case.survey):
+        unsure = entry["code"] == "file-count" and entry["level"] == "differs"
+        yield RULE.finding("The names of the files count otherwise than the files" if entry["code"] == "file-count" else
+                           "The index states another size than the tensors have", Where(file=entry["where"]), evidence=entry["message"],
+                           consequence="files may be missing: nothing here tells which are due" if unsure else "none: readers use neither",
+                           fix=entry["hint"] or "nothing to do", severity="warning" if unsure else "note")

@@ -37,7 +37,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     if not view.reader or not any(b.coded for b in view.built) or any(view.unread.values()):
         return  # without codes WB202 speaks, with a list under another key WB209
     split = skip_find.in_split(view)
-    told = {path for paths in other_prefix(view).values() for path in paths}
+    told = {path for paths in other_prefix(view, case.patience).values() for path in paths}
     found = [b for b in view.candidates if not b.coded and not b.skipped and b.fused not in split and b.path not in told]
     if found:
         routers = " (routers among them)" if any(b.role == "router" for b in found) else ""

@@ -1,7 +1,8 @@
 """WB305 entry-fails: the reader cannot read an entry of the skip list.
 
 ## What it does
-Compiles every entry as the reader does. An entry that could take for ever is not tried, and named in a note.
+Compiles every entry as the reader does. An entry that could take for ever is not tried, and named in a note; so are entries for
+which no time is left (all lists of one question share two seconds of work), and nothing is said of modules that they may name.
 
 ## Why it matters
 One such entry stops the load, though all others are right.

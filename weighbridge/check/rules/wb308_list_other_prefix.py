@@ -35,7 +35,7 @@ RULE = Rule("WB308", "list-other-prefix", "error", skip_find.READERS, skip_find.
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
     view = case.view(target)
-    renamed = other_prefix(view) if view.reader else {}
+    renamed = other_prefix(view, case.patience) if view.reader else {}
     paths = {path for hit in renamed.values() for path in hit}
     found = [b for b in view.built if b.path in paths]
     if found:

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Edit, Finding, Fix, Where
 from weighbridge.check.rule import Rule
+from weighbridge.runtimes import LONGEST_ENTRY
 
 RULE = Rule("WB311", "list-malformed", "error")
 
@@ -31,7 +32,7 @@ def find(case: Case) -> Iterator[Finding]:
     for claim in case.stated:
         for key, what in claim.bad_lists.items():
             raw = claim.raw.get(key)
-            good = [raw] if isinstance(raw, str) else list(claim.lists.get(key, ()))
+            good = [raw] if isinstance(raw, str) and len(raw) <= LONGEST_ENTRY else list(claim.lists.get(key, ()))
             edits = (Edit(claim.file, (*claim.path, key), good),) if claim.file.endswith(".json") and claim.place != "quantize" else ()
             yield RULE.finding(f"{key} is no list of texts", Where(claim.file, key=claim.key(key)), evidence=what,
                                consequence="TypeError, or a text is read letter by letter: nearly everything is skipped",
