@@ -70,20 +70,18 @@ _CT_ONE = "one group of the claim, not several; values are decoded"
 _SHARED_CUT = "rows of every part of a joined layer but the last are a multiple of the block"
 
 
-def _plain(*, f16: bool) -> tuple[Loads, ...]:
-    known = "if it knows the model's class"
-    return (_yes("vllm", known, "vLLM 0.33.0"), _yes("sglang", known, "SGLang 0.5.23"), _yes("transformers", known, "transformers 5.24.0"),
-            _yes("llama.cpp", known, "llama.cpp main, conversion/"), _yes("mlx", known, "mlx-lm 0.32.2"),
-            *(() if f16 else (_yes("neuron", "through its port of the model, which renames the tensors itself", "NxDI, contrib ports"),)))
+def _plain(*more: Loads) -> tuple[Loads, ...]:
+    return (*(_yes(reader, "", "known from use, not read for this table") for reader in ("vllm", "sglang", "transformers", "llama.cpp", "mlx")), *more)
 
 
 ROWS: dict[str, LayoutRow] = {r.name: r for r in (
-    LayoutRow("hf-bf16", "every weight in BF16, under the published names", (), "plain", "", ("--keep-scales",), readers=_plain(f16=False)),
-    LayoutRow("hf-f16", "every weight in F16, under the published names", (), "plain", "", ("--keep-scales", "--inexact"), readers=_plain(f16=True)),
+    LayoutRow("hf-bf16", "every weight in BF16, under the published names", (), "plain", "", ("--keep-scales",), readers=_plain(
+        _yes("neuron", "through its port of the model, which renames the tensors itself", "NxDI, contrib ports"))),
+    LayoutRow("hf-f16", "every weight in F16, under the published names", (), "plain", "", ("--keep-scales", "--inexact"), readers=_plain()),
     LayoutRow("hf-fp8", "FP8 with one scale per block, as the makers publish it", ("fp8-block", "fp8-block-dot", "fp8-block-fused", "mxfp4-dot"), "fp8", "fp8",
               ("--block", "--scale-dtype"), (128, 128), 0, "F32", ("dynamic",), (
         _yes("vllm", f"{_SHARED_CUT}; 32x32 blocks in DeepSeek-V4.1 alone; scales are rounded to powers of two on Blackwell", "vLLM 0.33.0, fp8.py"),
-        _yes("sglang", f"{_SHARED_CUT}; LlamaForCausalLM drops all block scales in silence (sgl-project/sglang#30234)", "SGLang 0.5.23, fp8.py"),
+        _yes("sglang", f"{_SHARED_CUT}; scales are rounded to powers of two on Blackwell; LlamaForCausalLM drops all block scales in silence (sgl-project/sglang#30234)", "SGLang 0.5.23, fp8.py"),
         _yes("transformers", "decoded on a CPU", "transformers 5.24.0, integrations/finegrained_fp8.py"),
         _yes("tensorrt-llm", "", "TensorRT-LLM main, _torch/model_config.py"),
         _yes("llama.cpp", "values are decoded", _GGUF), _yes("mlx", "values are decoded", "mlx-lm 0.32.2, models/"), _NXD)),

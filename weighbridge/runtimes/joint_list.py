@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,15 +26,15 @@ def joint_list(readers: Sequence[Asking], first: Iterable[str] = ()) -> list[str
     """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong` tells of it."""
     wanted = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted}
     forbidden = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted is False}
-    folded = list(dict.fromkeys([*first, *_entries(readers, wanted, _folded)]))
-    effect = _safe(effects(readers, folded), forbidden)
-    chosen = _cover(effect, wanted)
-    left = wanted.difference(*(effect[entry] for entry in chosen))
-    if left:
-        single = [entry for entry in dict.fromkeys(_entries(readers, left, _single)) if entry not in effect]
-        more = _safe(effects(readers, single), forbidden)
+    chosen: list[str] = []
+    effect: dict[str, set[Atom]] = {}
+    left = wanted
+    for make, given in ((_folded, tuple(first)), (_single, ()), (_strict, ())):
+        entries = [entry for entry in dict.fromkeys([*given, *_entries(readers, left, make)]) if entry not in effect]
+        more = _safe(effects(readers, entries), forbidden) if entries else {}
         chosen += _cover(more, left)
         effect |= more
+        left = left.difference(*(effect[entry] for entry in chosen))
     chosen = _without_idle(chosen, effect, wanted)
     return sorted(chosen + _unneeded(readers, chosen, forbidden), key=_natural)
 
@@ -106,15 +107,20 @@ def _safe(effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
 
 
 def _cover(effect: dict[str, set[Atom]], wanted: set[Atom]) -> list[str]:
-    """Greedy: always the entry that names most of what is left; of equal ones the shortest."""
+    """Greedy: always the entry that names most of what is left; of equal ones the first. What an entry gains only shrinks, so most are looked at once."""
     left, chosen = set(wanted), []
-    open_entries = {entry: atoms & left for entry, atoms in effect.items() if atoms & left}
-    while open_entries:
-        entry = min(open_entries, key=lambda e: (-len(open_entries[e]), len(e), e))
-        got = open_entries.pop(entry)
+    queue = [(-len(atoms & left), order, entry) for order, (entry, atoms) in enumerate(effect.items())]
+    heapq.heapify(queue)
+    while left and queue:
+        gain, order, entry = heapq.heappop(queue)
+        now = -len(effect[entry] & left)
+        if not now:
+            continue
+        if now > gain:  # it has shrunk since it was put there
+            heapq.heappush(queue, (now, order, entry))
+            continue
         chosen.append(entry)
-        left -= got
-        open_entries = {e: rest for e, atoms in open_entries.items() if (rest := atoms - got)}
+        left -= effect[entry]
     return chosen
 
 
@@ -146,7 +152,7 @@ def _unneeded(readers: Sequence[Asking], chosen: list[str], forbidden: set[Atom]
         effect = _safe(effects(readers, list(dict.fromkeys(_entries(readers, atoms, _folded)))), forbidden)
         most = [entry for entry, hit in effect.items() if hit & atoms and atoms <= hit]
         if most and not any(atoms <= effect.get(e, set()) for e in more):
-            more.append(min(most, key=lambda e: (len(e), e)))
+            more.append(most[0])
     return list(dict.fromkeys(more))
 
 
@@ -160,19 +166,23 @@ def _entries(readers: Sequence[Asking], atoms: set[Atom], make: Callable[[str, s
 def _folded(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
     """Entries without a number of a layer, but for paths that have none: they name all layers at once."""
     stem = path.partition(".experts")[0] + ".experts" if expert else path
+    if "." not in path:
+        yield from whole_entries(rule, path)
+    heads = [p for p in _heads(path) if not re.search(r"\d", p) and p not in ("model", "model.layers")]
+    if rule == "compressed-tensors":
+        yield from (f"re:{re.escape(p)}\\..*" for p in heads)
+    elif rule == "gptq-dynamic":
+        yield from (f"{re.escape(p)}\\..*" for p in heads)
+    elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
+        yield from (f"{p}.*" for p in heads)
     for text in (stem, fused):
         vague = _vague(text)
         yield from (e for e in word_entries(rule, text) if text and e not in vague and not re.search(r"\d", e.replace(r"\d", "")))
     if not re.search(r"\.\d+(\.|$)", path):
         yield from whole_entries(rule, path)
-    if rule in ("compressed-tensors", "vllm-compressed-tensors"):
-        if expert:
-            yield f"re:.*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
-        yield from (f"re:{re.escape(p)}\\..*" for p in _heads(path) if not re.search(r"\d", p))
-    elif rule == "gptq-dynamic" and expert:
-        yield f".*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
-    elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
-        yield from (f"{p}.*" for p in _heads(path) if not re.search(r"\d", p) and p not in ("model", "model.layers"))
+    if expert:
+        last = re.escape(".".join(stem.split(".")[-2:]))
+        yield from {"compressed-tensors": [f"re:.*{last}.*"], "gptq-dynamic": [f".*{last}.*"]}.get(rule, [])
 
 
 def _vague(path: str) -> set[str]:
@@ -186,15 +196,19 @@ def _single(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
     """Entries for this module, or for its layer."""
     stem = path.partition(".experts")[0] + ".experts" if expert else path
     yield from (e for e in word_entries(rule, stem) if re.search(r"\d", e.replace(r"\d", "")))
-    yield from whole_entries(rule, path)
-    if rule in ("compressed-tensors", "vllm-compressed-tensors"):
-        if expert:
-            yield f"re:{re.escape(stem)}.*"
+    yield whole_entries(rule, path)[0]
+    if rule == "compressed-tensors" and expert:
+        yield f"re:{re.escape(stem)}.*"
     elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
         yield from (f"{p}.*" for p in _heads(path))
         yield from (text for name in (path, fused) if name for text in (name, name + "*"))
     elif rule == "gptq-dynamic" and expert:
         yield f"{re.escape(stem)}.*"
+
+
+def _strict(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
+    """Entries that can mean nothing else, for what plain words could not name."""
+    yield from whole_entries(rule, path)[1:]
 
 
 def _heads(path: str) -> list[str]:

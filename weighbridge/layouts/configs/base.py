@@ -73,9 +73,14 @@ def _name_dtype(config: dict[str, Any], places: Iterable[tuple[str, ...]], dtype
         _at(config, place)[key] = DTYPES[dtype]
 
 
+def units_of(quantized: Iterable[str], plain: Mapping[str, str]) -> list[Unit]:
+    """In the order of the names, so that the order in which a plan has them does not show."""
+    return fold(sorted(quantized), {module: plain[module] for module in sorted(plain)})
+
+
 def readers_of(facts: Facts, family: str, units: list[Unit] | None = None) -> list[Asking]:
     """The questions of every reader whose way of matching is known for this family of claims."""
-    listed = fold(facts.quantized, facts.plain) if units is None else units
+    listed = units_of(facts.quantized, facts.plain) if units is None else units
     asked = (asking(reader, family, listed, facts.model_type, facts.config, below_text(facts.config)) for reader in READERS)
     return [one for one in asked if one is not None]
 
@@ -88,7 +93,7 @@ def skip_list(facts: Facts, family: str, first: Iterable[str] = ()) -> list[str]
 def targets(facts: Facts, held: Held, family: str) -> list[str]:
     """Entries that name the modules of one encoding and no other quantized one."""
     others = [m for other in facts.held if other is not held for m in other.modules]
-    return joint_list(readers_of(facts, family, fold(others, dict.fromkeys(held.modules, ""))))
+    return joint_list(readers_of(facts, family, units_of(others, dict.fromkeys(held.modules, ""))))
 
 
 def single(facts: Facts) -> Encoding:
