@@ -16,10 +16,14 @@ Atom = tuple[int, int]  # (number of the reader, number of its question)
 
 
 class Effect(NamedTuple):
-    """What each entry does to all readers: the questions that it answers with "leave out". `failing` entries stop a reader's load."""
+    """What each entry does to all readers: the questions that it answers with "leave out". `failing` entries stop a reader's load.
+
+    `parts` are the parts of joined layers that it names one by one, with the number of the reader that looks at parts.
+    """
 
     hits: dict[str, set[Atom]]
     failing: set[str]
+    parts: dict[str, set[tuple[int, str]]]
 
 
 def joint_list(readers: Sequence[Asking], first: Iterable[str] = ()) -> list[str]:
@@ -31,7 +35,7 @@ def joint_list(readers: Sequence[Asking], first: Iterable[str] = ()) -> list[str
     left = wanted
     for make, given in ((_folded, tuple(first)), (_single, ()), (_strict, ())):
         entries = [entry for entry in dict.fromkeys([*given, *_entries(readers, left, make)]) if entry not in effect]
-        more = _safe(effects(readers, entries), forbidden) if entries else {}
+        more = _whole_layers(readers, effects(readers, entries), forbidden) if entries else {}
         chosen += _cover(more, left)
         effect |= more
         left = left.difference(*(effect[entry] for entry in chosen))
@@ -43,6 +47,7 @@ def effects(readers: Sequence[Asking], entries: Sequence[str]) -> Effect:
     """What each entry does alone."""
     hits: dict[str, set[Atom]] = {entry: set() for entry in entries}
     failing: set[str] = set()
+    single: dict[str, set[tuple[int, str]]] = {entry: set() for entry in entries}
     for number, asked in enumerate(readers):
         by_path = _by_path(asked)
         for entry, (named, parts, fails) in _named(asked, entries).items():
@@ -50,7 +55,8 @@ def effects(readers: Sequence[Asking], entries: Sequence[str]) -> Effect:
                 failing.add(entry)
             near = {j for p in named | parts for j in by_path.get(p, ())}
             hits[entry] |= {(number, j) for j in near if _hit(asked.questions[j], named, parts)}
-    return Effect(hits, failing)
+            single[entry] |= {(number, p) for p in parts}
+    return Effect(hits, failing, single)
 
 
 def _named(asked: Asking, entries: Sequence[str]) -> dict[str, tuple[set[str], set[str], bool]]:
@@ -95,15 +101,33 @@ def wrong(asked: Asking, entries: Sequence[str]) -> list[Question]:
 
 def _half_named(asked: Asking, named: set[str]) -> set[str]:
     """Fused layers of which the list names some parts one by one and others not: the reader raises before it looks at the layer."""
-    groups: dict[str, set[str]] = {}
-    for question in asked.questions:
-        if question.fused:
-            groups.setdefault(question.fused, set()).update(question.paths)
-    return {fused for fused, parts in groups.items() if parts & named and not parts <= named}
+    return {fused for fused, parts in _groups(asked).items() if parts & named and not parts <= named}
 
 
 def _safe(effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
     return {entry: atoms for entry, atoms in effect.hits.items() if entry not in effect.failing and atoms.isdisjoint(forbidden)}
+
+
+def _whole_layers(readers: Sequence[Asking], effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
+    """Safe entries; of those that name parts of a joined layer one by one only where all its parts can be named so. To name some is an error there."""
+    safe = _safe(effect, forbidden)
+    named = {part for entry in safe for part in effect.parts[entry]}
+    broken: set[tuple[int, str]] = set()
+    for number, asked in enumerate(readers):
+        for group in _groups(asked).values():
+            parts = {(number, path) for path in group}
+            if parts & named and not parts <= named:
+                broken |= parts
+    return {entry: atoms for entry, atoms in safe.items() if broken.isdisjoint(effect.parts[entry])}
+
+
+def _groups(asked: Asking) -> dict[str, set[str]]:
+    """Joined layer -> the paths of its parts, where the reader looks at both."""
+    groups: dict[str, set[str]] = {}
+    for question in asked.questions:
+        if question.fused:
+            groups.setdefault(question.fused, set()).update(question.paths)
+    return groups
 
 
 def _cover(effect: dict[str, set[Atom]], wanted: set[Atom]) -> list[str]:
