@@ -31,7 +31,8 @@ def written(facts: Facts, claim: Mapping[str, Any] | None, files: Mapping[str, d
     stood = [place for place in places if isinstance(_at(config, place).get("quantization_config"), dict)]
     for place in places:
         for key in _CLAIMS:
-            _at(config, place).pop(key, None)
+            if isinstance(_at(config, place).get(key), dict):
+                del _at(config, place)[key]
     for place in (stood or [()]) if claim is not None else ():
         _at(config, place)["quantization_config"] = _ordered(claim)
     _name_dtype(config, places, facts.dtype)

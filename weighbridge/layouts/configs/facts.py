@@ -10,7 +10,10 @@ from weighbridge.formats.scheme import Encoding
 
 
 class Held(NamedTuple):
-    """Modules of the output (paths without `.weight`, as the files spell them) that are stored with one encoding."""
+    """Modules of the output that are stored with one encoding: names of their codes without the suffix, as the files spell them.
+
+    One expert is `….experts.3.gate_proj`, all of a layer in one tensor `….experts.gate_up_proj`.
+    """
 
     encoding: Encoding
     modules: tuple[str, ...]

@@ -8,7 +8,6 @@ from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts.configs import base
 from weighbridge.layouts.configs.facts import Facts, Held, Written
 from weighbridge.layouts.rows import row
-from weighbridge.runtimes import skip
 from weighbridge.runtimes.asked import FUSING, Asking, Question, asking, fold, torn
 from weighbridge.runtimes.joint_list import wrong
 
@@ -64,7 +63,7 @@ def _other_encoding(written: Written, facts: Facts, held: Held, asked: Asking) -
         mine = claim["config_groups"].get(f"group_{number}", {}).get("targets", ())
         return [q for q in asked.questions if not q.unit.plain and not set(q.unit.modules).isdisjoint(held.modules)
                 and not (q.unit.stem in table and (not mine or q.unit.stem in mine))]
-    if asked.family != "compressed-tensors" or not skip.RULES[asked.rule].marked or asked.runtime == "tensorrt-llm":
+    if asked.family != "compressed-tensors":
         return []
     turned = asking(asked.runtime, asked.family, fold(others, dict.fromkeys(held.modules, "quantized")), facts.model_type, facts.config, False)
     return wrong(turned, claim["config_groups"][f"group_{number}"]["targets"]) if turned else []
