@@ -26,21 +26,25 @@ class Effect(NamedTuple):
     parts: dict[str, set[tuple[int, str]]]
 
 
-def joint_list(readers: Sequence[Asking], first: Iterable[str] = ()) -> list[str]:
-    """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong` tells of it."""
+def joint_list(readers: Sequence[Asking], first: Iterable[str] = (), containers: bool = True) -> list[str]:
+    """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong` tells of it.
+
+    Without `containers` no entry names all that stands below a module: norms stand there, too, and a list of what *is* quantized must not name them.
+    """
     wanted = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted}
     forbidden = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted is False}
     chosen: list[str] = []
     effect: dict[str, set[Atom]] = {}
     left = wanted
     for make, given in ((_folded, tuple(first)), (_single, ()), (_strict, ())):
-        entries = [entry for entry in dict.fromkeys([*given, *_entries(readers, left, make)]) if entry not in effect]
+        entries = [entry for entry in dict.fromkeys([*given, *_entries(readers, left, make)])
+                   if entry not in effect and (containers or not entry.endswith("*"))]
         more = _whole_layers(readers, effects(readers, entries), forbidden) if entries else {}
         chosen += _cover(more, left)
         effect |= more
         left = left.difference(*(effect[entry] for entry in chosen))
     chosen = _without_idle(chosen, effect, wanted)
-    return sorted(chosen + _unneeded(readers, chosen, forbidden), key=_natural)
+    return sorted(chosen + (_unneeded(readers, chosen, forbidden) if containers else []), key=_natural)
 
 
 def effects(readers: Sequence[Asking], entries: Sequence[str]) -> Effect:
@@ -199,7 +203,7 @@ def _folded(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
         yield from (f"{re.escape(p)}\\..*" for p in heads)
     elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
         yield from (f"{p}.*" for p in heads)
-    for text in (stem, fused):
+    for text in dict.fromkeys((stem, fused, path)):
         vague = _vague(text)
         yield from (e for e in word_entries(rule, text) if text and e not in vague and not re.search(r"\d", e.replace(r"\d", "")))
     if not re.search(r"\.\d+(\.|$)", path):
@@ -223,6 +227,7 @@ def _single(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
     yield whole_entries(rule, path)[0]
     if rule == "compressed-tensors" and expert:
         yield f"re:{re.escape(stem)}.*"
+        yield f"re:{re.escape(stem)}\\.\\d+\\.{re.escape(path.rpartition('.')[2])}$"
     elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
         yield from (f"{p}.*" for p in _heads(path))
         yield from (text for name in (path, fused) if name for text in (name, name + "*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from weighbridge.errors import WeighbridgeError
@@ -91,10 +92,16 @@ def skip_list(facts: Facts, family: str, first: Iterable[str] = ()) -> list[str]
     return joint_list(readers_of(facts, family), first)
 
 
-def targets(facts: Facts, held: Held, family: str) -> list[str]:
-    """Entries that name the modules of one encoding and no other quantized one."""
+def targets(facts: Facts, held: Held) -> list[str]:
+    """Targets of a group of compressed-tensors: entries that name the modules of one encoding, no other quantized one, and no module around them."""
     others = [m for other in facts.held if other is not held for m in other.modules]
-    return joint_list(readers_of(facts, family, units_of(others, dict.fromkeys(held.modules, ""))))
+    return joint_list(targeting(facts, held.modules, others), containers=False)
+
+
+def targeting(facts: Facts, mine: Iterable[str], others: Iterable[str]) -> list[Asking]:
+    """What readers ask the targets of a group: of experts the matrices alone."""
+    asked = [a for a in readers_of(facts, "compressed-tensors", units_of(others, dict.fromkeys(mine, "quantized"))) if a.runtime != "tensorrt-llm"]
+    return [replace(a, questions=[q._replace(paths=tuple(p for p in q.paths if not p.endswith(".experts"))) for q in a.questions]) for a in asked]
 
 
 def single(facts: Facts) -> Encoding:

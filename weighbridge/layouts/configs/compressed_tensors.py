@@ -36,7 +36,7 @@ def written(facts: Facts) -> Written:
 
 def _group(facts: Facts, held: Held) -> dict[str, Any]:
     """Groups of one checkpoint never overlap: whichever is looked at first, a module has one."""
-    return {"targets": ["Linear"] if len(facts.held) == 1 else base.targets(facts, held, FAMILY), "weights": weights(held.encoding),
+    return {"targets": ["Linear"] if len(facts.held) == 1 else base.targets(facts, held), "weights": weights(held.encoding),
             "input_activations": activations(held.encoding, facts.static), "output_activations": None, "format": format_of(held.encoding)}
 
 

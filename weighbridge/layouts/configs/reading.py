@@ -26,8 +26,9 @@ def unexplained(written: Written, facts: Facts, reader: str) -> tuple[str, ...]:
         return ()
     units = fold(facts.quantized, facts.plain)
     asked = asking(reader, family, units, facts.model_type, facts.config, base.below_text(facts.config))
-    if asked is None:
-        raise WeighbridgeError("reader-list-unknown", f"how {reader} chooses the quantized modules of a {family} checkpoint is not known here",
+    groups = family == "compressed-tensors" and len(facts.held) > 1
+    if asked is None or (groups and reader == "tensorrt-llm"):
+        raise WeighbridgeError("reader-list-unknown", f"how {reader} chooses the quantized modules of a {family} checkpoint{' with several groups' if groups else ''} is not known here",
                                "weighbridge/runtimes/list_rules.py", "ask for a reader whose way is known, or try the files with the reader itself")
     bad = wrong(asked, entries(written, family, reader))
     found = [question.unit for question in bad]
@@ -65,5 +66,5 @@ def _other_encoding(written: Written, facts: Facts, held: Held, asked: Asking) -
                 and not (q.unit.stem in table and (not mine or q.unit.stem in mine))]
     if asked.family != "compressed-tensors":
         return []
-    turned = asking(asked.runtime, asked.family, fold(others, dict.fromkeys(held.modules, "quantized")), facts.model_type, facts.config, False)
-    return wrong(turned, claim["config_groups"][f"group_{number}"]["targets"]) if turned else []
+    listed = claim["config_groups"][f"group_{number}"]["targets"]
+    return [q for turned in base.targeting(facts, held.modules, others) if turned.runtime == asked.runtime for q in wrong(turned, listed)]
