@@ -195,6 +195,17 @@ def test_groups_of_compressed_tensors_never_overlap() -> None:
     assert len(unexplained(made, about, "vllm")) == 12
 
 
+@pytest.mark.parametrize(("layout", "suffix"), [("ct-fp8-channel", ".weight_scale"), ("modelopt-fp8-channel", ".weight_scale"), ("gptq-int4", ".scales"),
+                                                ("awq-int4", ".scales"), ("hf-fp8", ".weight_scale_inv")])
+def test_encodings_that_the_claim_says_alike_are_one(layout: str, suffix: str) -> None:
+    """Some scales in F32, some in BF16: the files tell them apart, the claim does not."""
+    about = facts("dense", ROWS[layout])
+    encodings = [filled(SCHEMES[ROWS[layout].schemes[0]], (128, 128), 128, {suffix: dtype}) for dtype in ("F32", "BF16")]
+    mixed = replace(about, held=tuple(Held(e, about.held[0].modules[n::2]) for n, e in enumerate(encodings)))
+    assert written(mixed).config == written(about).config
+    assert unexplained(written(mixed), mixed, "vllm") == unexplained(written(mixed), mixed, "sglang") == ()
+
+
 @pytest.mark.parametrize(("layout", "static", "algo", "group"), [
     ("modelopt-fp8", True, "FP8", None), ("modelopt-fp8-channel", False, "FP8_PER_CHANNEL_PER_TOKEN", None), ("modelopt-fp8-block", False, "FP8_PB_WO", None),
     ("modelopt-nvfp4", True, "NVFP4", 16), ("modelopt-nvfp4", False, "W4A16_NVFP4", 16), ("modelopt-mxfp8", False, "MXFP8", 32)])
@@ -219,6 +230,15 @@ def test_modelopt_says_the_same_in_both_places(layout, static, algo, group) -> N
 def test_activations_that_a_claim_cannot_say_are_refused(layout, static, says) -> None:
     with pytest.raises(WeighbridgeError, match=says):
         written(facts("dense", ROWS[layout], static=static))
+
+
+def test_a_group_of_integers_stands_beside_static_activations() -> None:
+    linear, _ = modules("moe")
+    attention, rest = (tuple(m for m in linear if (".self_attn." in m) is inside) for inside in (True, False))
+    row = ROWS["ct-fp8-tensor"]
+    about = replace(facts("moe", row, static=True), held=(Held(encoding(row), attention), Held(encoding(ROWS["ct-int4"]), rest)))
+    groups = written(about).config["quantization_config"]["config_groups"]
+    assert groups["group_0"]["input_activations"] == STATIC and groups["group_1"]["input_activations"] is None
 
 
 def test_modelopt_mixed_is_a_table_of_layers() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from weighbridge.runtimes import skip
-from weighbridge.runtimes.asked import Asking, Question
+from weighbridge.runtimes.list_questions import ListReader, Question
 from weighbridge.runtimes.skiplist import whole_entries, word_entries
 
 Atom = tuple[int, int]  # (number of the reader, number of its question)
@@ -26,13 +26,13 @@ class Effect(NamedTuple):
     parts: dict[str, set[tuple[int, str]]]
 
 
-def joint_list(readers: Sequence[Asking], first: Iterable[str] = (), containers: bool = True) -> list[str]:
-    """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong` tells of it.
+def joint_list(readers: Sequence[ListReader], first: Iterable[str] = (), containers: bool = True) -> list[str]:
+    """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong_answers` tells of it.
 
     Without `containers` no entry names all that stands below a module: norms stand there, too, and a list of what *is* quantized must not name them.
     """
-    wanted = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted}
-    forbidden = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted is False}
+    wanted = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.wanted}
+    forbidden = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.wanted is False}
     chosen: list[str] = []
     effect: dict[str, set[Atom]] = {}
     left = wanted
@@ -47,38 +47,38 @@ def joint_list(readers: Sequence[Asking], first: Iterable[str] = (), containers:
     return sorted(chosen + (_unneeded(readers, chosen, forbidden) if containers else []), key=_natural)
 
 
-def effects(readers: Sequence[Asking], entries: Sequence[str]) -> Effect:
+def effects(readers: Sequence[ListReader], entries: Sequence[str]) -> Effect:
     """What each entry does alone."""
     hits: dict[str, set[Atom]] = {entry: set() for entry in entries}
     failing: set[str] = set()
     single: dict[str, set[tuple[int, str]]] = {entry: set() for entry in entries}
-    for number, asked in enumerate(readers):
-        by_path = _by_path(asked)
-        for entry, (named, parts, fails) in _named(asked, entries).items():
+    for number, reader in enumerate(readers):
+        by_path = _by_path(reader)
+        for entry, (named, parts, fails) in _named(reader, entries).items():
             if fails:
                 failing.add(entry)
             near = {j for p in named | parts for j in by_path.get(p, ())}
-            hits[entry] |= {(number, j) for j in near if _hit(asked.questions[j], named, parts)}
+            hits[entry] |= {(number, j) for j in near if _hit(reader.questions[j], named, parts)}
             single[entry] |= {(number, p) for p in parts}
     return Effect(hits, failing, single)
 
 
-def _named(asked: Asking, entries: Sequence[str]) -> dict[str, tuple[set[str], set[str], bool]]:
+def _named(reader: ListReader, entries: Sequence[str]) -> dict[str, tuple[set[str], set[str], bool]]:
     """For each entry the paths that it names, the parts of fused layers that it names as parts, and whether the reader fails on it."""
-    texts = {entry: asked.spelled(entry) for entry in entries}
+    texts = {entry: reader.spelled(entry) for entry in entries}
     flat = list(dict.fromkeys(t for each in texts.values() for t in each))
-    part = skip.RULES[asked.rule].part
-    paths = dict.fromkeys(p for q in asked.questions for p in ((q.fused,) if q.fused else q.paths))
-    parts = dict.fromkeys(p for q in asked.questions if q.fused for p in q.paths)
-    found = skip.resolve(flat, paths, asked.rule) if flat and paths else skip.Resolution(asked.rule)
+    part = skip.RULES[reader.rule].part
+    paths = dict.fromkeys(p for q in reader.questions for p in ((q.fused,) if q.fused else q.paths))
+    parts = dict.fromkeys(p for q in reader.questions if q.fused for p in q.paths)
+    found = skip.resolve(flat, paths, reader.rule) if flat and paths else skip.Resolution(reader.rule)
     alone = skip.resolve(flat, parts, part) if flat and parts and part else skip.Resolution(part)
     return {entry: ({p for t in each for p in found.matched.get(t, ())}, {p for t in each for p in alone.matched.get(t, ())},
                     any(t in found.failing or t in found.refused for t in each)) for entry, each in texts.items()}
 
 
-def _by_path(asked: Asking) -> dict[str, list[int]]:
+def _by_path(reader: ListReader) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for j, question in enumerate(asked.questions):
+    for j, question in enumerate(reader.questions):
         for path in {*question.paths, question.fused}:
             found.setdefault(path, []).append(j)
     return found
@@ -92,43 +92,43 @@ def _hit(question: Question, named: set[str], parts: set[str]) -> bool:
     return any(p in named for p in paths) if question.wanted is False else all(p in named for p in paths)
 
 
-def wrong(asked: Asking, entries: Sequence[str]) -> list[Question]:
+def wrong_answers(reader: ListReader, entries: Sequence[str]) -> list[Question]:
     """Questions that the reader answers wrong with this list. An entry that it fails on makes all of them wrong."""
-    each = _named(asked, entries)
+    each = _named(reader, entries)
     if any(fails for _, _, fails in each.values()):
-        return [q for q in asked.questions if q.wanted is not None]
+        return [q for q in reader.questions if q.wanted is not None]
     named = set().union(*(n for n, _, _ in each.values()))
     parts = set().union(*(p for _, p, _ in each.values()))
-    half = _half_named(asked, parts)
-    return [q for q in asked.questions if q.wanted is not None and (_hit(q, named, parts) != q.wanted or q.fused in half)]
+    half = _half_named(reader, parts)
+    return [q for q in reader.questions if q.wanted is not None and (_hit(q, named, parts) != q.wanted or q.fused in half)]
 
 
-def _half_named(asked: Asking, named: set[str]) -> set[str]:
+def _half_named(reader: ListReader, named: set[str]) -> set[str]:
     """Fused layers of which the list names some parts one by one and others not: the reader raises before it looks at the layer."""
-    return {fused for fused, parts in _groups(asked).items() if parts & named and not parts <= named}
+    return {fused for fused, parts in _groups(reader).items() if parts & named and not parts <= named}
 
 
 def _safe(effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
     return {entry: atoms for entry, atoms in effect.hits.items() if entry not in effect.failing and atoms.isdisjoint(forbidden)}
 
 
-def _whole_layers(readers: Sequence[Asking], effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
+def _whole_layers(readers: Sequence[ListReader], effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
     """Safe entries; of those that name parts of a joined layer one by one only where all its parts can be named so. To name some is an error there."""
     safe = _safe(effect, forbidden)
     named = {part for entry in safe for part in effect.parts[entry]}
     broken: set[tuple[int, str]] = set()
-    for number, asked in enumerate(readers):
-        for group in _groups(asked).values():
+    for number, reader in enumerate(readers):
+        for group in _groups(reader).values():
             parts = {(number, path) for path in group}
             if parts & named and not parts <= named:
                 broken |= parts
     return {entry: atoms for entry, atoms in safe.items() if broken.isdisjoint(effect.parts[entry])}
 
 
-def _groups(asked: Asking) -> dict[str, set[str]]:
+def _groups(reader: ListReader) -> dict[str, set[str]]:
     """Joined layer -> the paths of its parts, where the reader looks at both."""
     groups: dict[str, set[str]] = {}
-    for question in asked.questions:
+    for question in reader.questions:
         if question.fused:
             groups.setdefault(question.fused, set()).update(question.paths)
     return groups
@@ -165,9 +165,9 @@ def _without_idle(chosen: list[str], effect: dict[str, set[Atom]], wanted: set[A
     return kept
 
 
-def _unneeded(readers: Sequence[Asking], chosen: list[str], forbidden: set[Atom]) -> list[str]:
+def _unneeded(readers: Sequence[ListReader], chosen: list[str], forbidden: set[Atom]) -> list[str]:
     """Entries for what no reader would quantize, where one says it of all layers: people look for routers and heads in the list."""
-    open_atoms = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.unit.plain and q.wanted is None}
+    open_atoms = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.unit.plain and q.wanted is None}
     done = set().union(*effects(readers, chosen).hits.values()) if chosen else set()
     units = {id(readers[i].questions[j].unit) for i, j in done}
     open_atoms = {(i, j) for i, j in open_atoms if id(readers[i].questions[j].unit) not in units}
@@ -184,7 +184,7 @@ def _unneeded(readers: Sequence[Asking], chosen: list[str], forbidden: set[Atom]
     return list(dict.fromkeys(more))
 
 
-def _entries(readers: Sequence[Asking], atoms: set[Atom], make: Callable[[str, str, str, bool], Iterator[str]]) -> Iterator[str]:
+def _entries(readers: Sequence[ListReader], atoms: set[Atom], make: Callable[[str, str, str, bool], Iterator[str]]) -> Iterator[str]:
     for i, j in sorted(atoms):
         question = readers[i].questions[j]
         for path in question.paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.scheme import Encoding, Role
 from weighbridge.layouts.configs.facts import Facts, Held, Written
-from weighbridge.runtimes.asked import Asking, Unit, asking, fold
+from weighbridge.runtimes.list_questions import ListReader, Unit, list_reader, fold
 from weighbridge.runtimes.joint_list import joint_list
 
 # Files that say how the *source* was quantized. ModelOpt, GPTQ, AutoAWQ, ModelSlim, llm-compressor, NxD.
@@ -80,11 +80,11 @@ def units_of(quantized: Iterable[str], plain: Mapping[str, str]) -> list[Unit]:
     return fold(sorted(quantized), {module: plain[module] for module in sorted(plain)})
 
 
-def readers_of(facts: Facts, family: str, units: list[Unit] | None = None) -> list[Asking]:
+def readers_of(facts: Facts, family: str, units: list[Unit] | None = None) -> list[ListReader]:
     """The questions of every reader whose way of matching is known for this family of claims."""
     listed = units_of(facts.quantized, facts.plain) if units is None else units
-    asked = (asking(reader, family, listed, facts.model_type, facts.config, below_text(facts.config)) for reader in READERS)
-    return [one for one in asked if one is not None]
+    readers = (list_reader(reader, family, listed, facts.model_type, facts.config, below_text(facts.config)) for reader in READERS)
+    return [one for one in readers if one is not None]
 
 
 def skip_list(facts: Facts, family: str, first: Iterable[str] = ()) -> list[str]:
@@ -95,24 +95,39 @@ def skip_list(facts: Facts, family: str, first: Iterable[str] = ()) -> list[str]
 def targets(facts: Facts, held: Held) -> list[str]:
     """Targets of a group of compressed-tensors: entries that name the modules of one encoding, no other quantized one, and no module around them."""
     others = [m for other in facts.held if other is not held for m in other.modules]
-    return joint_list(targeting(facts, held.modules, others), containers=False)
+    return joint_list(target_readers(facts, held.modules, others), containers=False)
 
 
-def targeting(facts: Facts, mine: Iterable[str], others: Iterable[str]) -> list[Asking]:
+def target_readers(facts: Facts, mine: Iterable[str], others: Iterable[str]) -> list[ListReader]:
     """What readers ask the targets of a group: of experts the matrices alone."""
-    asked = [a for a in readers_of(facts, "compressed-tensors", units_of(others, dict.fromkeys(mine, "quantized"))) if a.runtime != "tensorrt-llm"]
-    return [replace(a, questions=[q._replace(paths=tuple(p for p in q.paths if not p.endswith(".experts"))) for q in a.questions]) for a in asked]
+    readers = [r for r in readers_of(facts, "compressed-tensors", units_of(others, dict.fromkeys(mine, "quantized"))) if r.runtime != "tensorrt-llm"]
+    return [replace(r, questions=[q._replace(paths=tuple(p for p in q.paths if not p.endswith(".experts"))) for q in r.questions]) for r in readers]
 
 
-def single(facts: Facts) -> Encoding:
-    """The one encoding of the output. Raises WeighbridgeError where there are several, or none."""
-    if len(facts.held) != 1:
-        raise WeighbridgeError("config-mixed", f"the claim of {facts.layout} can say one encoding, the plan has {len(facts.held)}", "config.json: quantization_config",
+def merged(facts: Facts, claimed: Callable[[Encoding], Any]) -> Facts:
+    """The facts with encodings as one that the claim says alike: scales in F32 and in BF16, say, which only the files tell apart."""
+    found: dict[str, Held] = {}
+    for held in facts.held:
+        known = found.setdefault(repr(claimed(held.encoding)), Held(held.encoding, ()))
+        found[repr(claimed(held.encoding))] = known._replace(modules=(*known.modules, *held.modules))
+    return replace(facts, held=tuple(found.values()))
+
+
+def only_encoding(facts: Facts, claimed: Callable[[Encoding], Any] = lambda encoding: encoding) -> Encoding:
+    """The one encoding of the output. Raises WeighbridgeError where there are several that the claim would say otherwise, or none."""
+    held = merged(facts, claimed).held
+    if len(held) != 1:
+        raise WeighbridgeError("config-mixed", f"the claim of {facts.layout} can say one encoding, the plan has {len(held)}", "config.json: quantization_config",
                                "choose a layout whose claim says groups (ct-…, modelopt-…)")
-    return facts.held[0].encoding
+    return held[0].encoding
 
 
-def no_static(facts: Facts, why: str) -> None:
+def words(encoding: Encoding) -> tuple[int, int]:
+    """What GPTQ and AWQ say of an encoding: bits and group size."""
+    return bits(encoding), group_size(encoding)
+
+
+def refuse_static(facts: Facts, why: str) -> None:
     """Refuse static scales of activations where the readers of the layout take none."""
     if facts.static:
         raise WeighbridgeError("config-static", f"{facts.layout}: {why}", "config.json: quantization_config", "leave --activation-scales out")
@@ -122,8 +137,13 @@ def bits(encoding: Encoding) -> int:
     return ELEMENTS[encoding.element].bits
 
 
-def floating(encoding: Encoding) -> bool:
+def is_float(encoding: Encoding) -> bool:
     return ELEMENTS[encoding.element].kind == "float"
+
+
+def has_activation_scale(encoding: Encoding) -> bool:
+    """Whether a static scale of the activations can stand beside it."""
+    return any(field.role is Role.ACTIVATION for field in encoding.factors)
 
 
 def has_zeros(encoding: Encoding) -> bool:

@@ -25,7 +25,8 @@ _SCALE_DTYPES = {"e8m0": "torch.uint8", "e4m3fn": "torch.float8_e4m3fn"}
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError where the layout's readers take no static scales of activations and some are to be carried."""
     if not facts.held:
-        base.single(facts)
+        base.only_encoding(facts)
+    facts = merged(facts)
     groups = {f"group_{n}": _group(facts, held) for n, held in enumerate(facts.held)}
     formats = sorted({group["format"] for group in groups.values()})
     return base.written(facts, {
@@ -34,10 +35,20 @@ def written(facts: Facts) -> Written:
         "kv_cache_scheme": dict(_KV) if facts.kv_cache else None})
 
 
+def merged(facts: Facts) -> Facts:
+    """Encodings with the same Args are one group."""
+    return base.merged(facts, lambda encoding: (weights(encoding), format_of(encoding), _static(facts, encoding)))
+
+
+def _static(facts: Facts, encoding: Encoding) -> bool:
+    """Beside a group with scales of its activations another may have none: packed integers, say."""
+    return facts.static and (len(facts.held) == 1 or base.has_activation_scale(encoding))
+
+
 def _group(facts: Facts, held: Held) -> dict[str, Any]:
     """Groups of one checkpoint never overlap: whichever is looked at first, a module has one."""
     return {"targets": ["Linear"] if len(facts.held) == 1 else base.targets(facts, held), "weights": weights(held.encoding),
-            "input_activations": activations(held.encoding, facts.static), "output_activations": None, "format": format_of(held.encoding)}
+            "input_activations": activations(held.encoding, _static(facts, held.encoding)), "output_activations": None, "format": format_of(held.encoding)}
 
 
 def format_of(encoding: Encoding) -> str:
@@ -51,7 +62,7 @@ def _coded_scale(encoding: Encoding) -> str:
 
 def weights(encoding: Encoding) -> Args:
     """Args of the weights, from the encoding alone."""
-    args: Args = {"num_bits": base.bits(encoding), "type": "float" if base.floating(encoding) else "int", "symmetric": not base.has_zeros(encoding),
+    args: Args = {"num_bits": base.bits(encoding), "type": "float" if base.is_float(encoding) else "int", "symmetric": not base.has_zeros(encoding),
                   "strategy": _strategy(encoding), "dynamic": False}
     if encoding.strategy == "group":
         args["group_size"] = base.group_size(encoding)
@@ -72,7 +83,7 @@ def activations(encoding: Encoding, static: bool) -> Args | None:
 
     A reader picks its kernel by them, so they are those of the preset of this scheme: one scale per token, per 128 channels for blocks.
     """
-    kind = {"num_bits": base.bits(encoding), "type": "float" if base.floating(encoding) else "int", "symmetric": True}
+    kind = {"num_bits": base.bits(encoding), "type": "float" if base.is_float(encoding) else "int", "symmetric": True}
     coded = _coded_scale(encoding)
     if coded == "e4m3fn":
         return {**kind, "strategy": "tensor_group", "group_size": 16, "dynamic": "local", "scale_dtype": _SCALE_DTYPES[coded]} if static else None

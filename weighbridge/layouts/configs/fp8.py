@@ -16,7 +16,7 @@ DOTTED = ("deepseek_v4", "deepseek_ref")  # families whose scales are called `.s
 
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError for static activations (readers of block scales take dynamic ones), and for two blocks."""
-    base.no_static(facts, "block scales go with activations that are quantized as they come")
+    base.refuse_static(facts, "block scales go with activations that are quantized as they come")
     blocks = sorted({held.encoding.block for held in facts.held if held.encoding.strategy == "block" and held.encoding.block})
     if len(blocks) != 1:
         raise WeighbridgeError("config-mixed", f"weight_block_size says one block, the plan has {', '.join(f'{r}x{c}' for r, c in blocks) or 'none'}",

@@ -25,7 +25,8 @@ _BLOCK = (128, 128)
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError where scales of activations are missing that the algorithm needs, or are there that it does not know."""
     if not facts.held:
-        base.single(facts)
+        base.only_encoding(facts)
+    facts = merged(facts)
     listed = base.skip_list(facts, FAMILY)
     # Readers go by this name; who made the file stands in the version.
     producer = {"name": "modelopt", "version": f"weighbridge-{__version__}"}
@@ -45,6 +46,11 @@ def written(facts: Facts) -> Written:
     elif facts.held[0].encoding.strategy == "group":
         inner["group_size"] = base.group_size(facts.held[0].encoding)
     return base.written(facts, claim, {"hf_quant_config.json": {"producer": producer, "quantization": inner}})
+
+
+def merged(facts: Facts) -> Facts:
+    """Encodings with the same algorithm and group size are one."""
+    return base.merged(facts, lambda encoding: _layer(algorithm(encoding, facts.static), encoding))
 
 
 def algorithm(encoding: Encoding, static: bool) -> str:
