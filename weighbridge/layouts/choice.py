@@ -13,8 +13,8 @@ from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.rows import READERS, ROWS, LayoutRow, Loads
 
 # Device -> its class: the CUDA compute capability (`sm90` is 9.0), AMD's name, or Neuron's. NVIDIA's and AMD's own tables.
-DEVICES = {"a100": "sm80", "a100-40gb": "sm80", "a100-80gb": "sm80", "l40s": "sm89", "h100": "sm90", "h200": "sm90", "b200": "sm100", "mi300x": "gfx942",
-           "trn2": "trn2"}
+DEVICES = {"a100": "sm80", "a100-40gb": "sm80", "a100-80gb": "sm80", "l40s": "sm89", "h100": "sm90", "h200": "sm90", "b200": "sm100",
+           "mi300x": "gfx942", "trn2": "trn2"}
 # Readers that run on one maker's devices alone.
 _HOME = {"tensorrt-llm": ("sm",), "neuron": ("trn",)}
 _CUDA = "sm"

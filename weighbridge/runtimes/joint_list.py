@@ -113,7 +113,10 @@ def _safe(effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
 
 
 def _whole_layers(readers: Sequence[ListReader], effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
-    """Safe entries; of those that name parts of a joined layer one by one only where all its parts can be named so. To name some is an error there."""
+    """Safe entries; of those that name parts of a joined layer one by one only where all its parts can be named so.
+
+    Readers raise an error where some are named and others are not.
+    """
     safe = _safe(effect, forbidden)
     named = {part for entry in safe for part in effect.parts[entry]}
     broken: set[tuple[int, str]] = set()
@@ -135,7 +138,10 @@ def _groups(reader: ListReader) -> dict[str, set[str]]:
 
 
 def _cover(effect: dict[str, set[Atom]], wanted: set[Atom]) -> list[str]:
-    """Greedy: always the entry that names most of what is left; of equal ones the first. What an entry gains only shrinks, so most are looked at once."""
+    """Greedy: always the entry that names most of what is left; of equal ones the first.
+
+    What an entry gains only shrinks, so most are looked at once.
+    """
     left, chosen = set(wanted), []
     queue = [(-len(atoms & left), order, entry) for order, (entry, atoms) in enumerate(effect.items())]
     heapq.heapify(queue)

@@ -68,8 +68,8 @@ def _ordered(value: Any) -> Any:
 def _name_dtype(config: dict[str, Any], places: Iterable[tuple[str, ...]], dtype: str) -> None:
     """Every `dtype` and `torch_dtype` of the language model is the dtype of what is not quantized; one is made where there was none."""
     if dtype not in DTYPES:
-        raise WeighbridgeError("config-dtype", f"{dtype} is no dtype that config.json can name; known are {', '.join(DTYPES)}", "config.json: torch_dtype",
-                               "choose another layout: this is a fault of the plan")
+        raise WeighbridgeError("config-dtype", f"{dtype} is no dtype that config.json can name; known are {', '.join(DTYPES)}",
+                               "config.json: torch_dtype", "choose another layout: this is a fault of the plan")
     found = [(place, key) for place in places for key in ("dtype", "torch_dtype") if key in _at(config, place)]
     for place, key in found or [((), "torch_dtype")]:
         _at(config, place)[key] = DTYPES[dtype]
@@ -117,8 +117,8 @@ def only_encoding(facts: Facts, claimed: Callable[[Encoding], Any] = lambda enco
     """The one encoding of the output. Raises WeighbridgeError where there are several that the claim would say otherwise, or none."""
     held = merged(facts, claimed).held
     if len(held) != 1:
-        raise WeighbridgeError("config-mixed", f"the claim of {facts.layout} can say one encoding, the plan has {len(held)}", "config.json: quantization_config",
-                               "choose a layout whose claim says groups (ct-…, modelopt-…)")
+        raise WeighbridgeError("config-mixed", f"the claim of {facts.layout} can say one encoding, the plan has {len(held)}",
+                               "config.json: quantization_config", "choose a layout whose claim says groups (ct-…, modelopt-…)")
     return held[0].encoding
 
 

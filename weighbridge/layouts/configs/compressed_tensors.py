@@ -1,7 +1,7 @@
 """compressed-tensors: `config_groups`, `ignore`, and formats by their names. Keys inside groups and Args are exact: others are an error there.
 
-Read in compressed-tensors 0.20 `quant_config.py`, `quant_args.py`, `quant_scheme.py` (the presets FP8, FP8_DYNAMIC, FP8_BLOCK, INT8, W4A16, W4A16_ASYM,
-NVFP4A16, NVFP4, MXFP4A16, MXFP8) and vLLM 0.33 `compressed_tensors.py`.
+Read in compressed-tensors 0.20 `quant_config.py`, `quant_args.py`, `quant_scheme.py` (the presets FP8, FP8_DYNAMIC, FP8_BLOCK, INT8, W4A16,
+W4A16_ASYM, NVFP4A16, NVFP4, MXFP4A16, MXFP8) and vLLM 0.33 `compressed_tensors.py`.
 """
 
 from __future__ import annotations
@@ -47,8 +47,9 @@ def _static(facts: Facts, encoding: Encoding) -> bool:
 
 def _group(facts: Facts, held: Held) -> dict[str, Any]:
     """Groups of one checkpoint never overlap: whichever is looked at first, a module has one."""
-    return {"targets": ["Linear"] if len(facts.held) == 1 else base.targets(facts, held), "weights": weights(held.encoding),
-            "input_activations": activations(held.encoding, _static(facts, held.encoding)), "output_activations": None, "format": format_of(held.encoding)}
+    encoding = held.encoding
+    return {"targets": ["Linear"] if len(facts.held) == 1 else base.targets(facts, held), "weights": weights(encoding),
+            "input_activations": activations(encoding, _static(facts, encoding)), "output_activations": None, "format": format_of(encoding)}
 
 
 def format_of(encoding: Encoding) -> str:
@@ -93,7 +94,8 @@ def activations(encoding: Encoding, static: bool) -> Args | None:
                                    "config.json: quantization_config", "leave --activation-scales out")
         return {**kind, "strategy": "tensor", "dynamic": False}
     if coded == "e8m0":
-        return {**kind, "strategy": "group", "group_size": 32, "dynamic": True, "scale_dtype": _SCALE_DTYPES[coded]} if base.bits(encoding) == 8 else None
+        wide = base.bits(encoding) == 8  # MXFP4 is written for plain activations
+        return {**kind, "strategy": "group", "group_size": 32, "dynamic": True, "scale_dtype": _SCALE_DTYPES[coded]} if wide else None
     if encoding.strategy == "block":
         return {**kind, "strategy": "group", "group_size": (encoding.block or (0, 128))[1], "dynamic": True}
     return {**kind, "strategy": "token", "dynamic": True} if not encoding.code.packing.packed else None

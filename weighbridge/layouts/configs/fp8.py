@@ -1,6 +1,7 @@
 """`quant_method: fp8`: one block for all, DeepSeek-V4's `expert_dtype`, and the list under `modules_to_not_convert`.
 
-Read in transformers 5.24 `FineGrainedFP8Config`, vLLM 0.33 `fp8.py`, SGLang 0.5.23 `fp8.py`, and the published configs of DeepSeek, Qwen, GLM, MiniMax.
+Read in transformers 5.24 `FineGrainedFP8Config`, vLLM 0.33 `fp8.py`, SGLang 0.5.23 `fp8.py`, and the published configs of DeepSeek, Qwen, GLM and
+MiniMax.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from weighbridge.layouts.rows import row
 from weighbridge.runtimes.list_questions import FUSING, ListReader, Question, list_reader, fold, split_units
 from weighbridge.runtimes.joint_list import wrong_answers
 
-_LISTS = {"fp8": "modules_to_not_convert", "mxfp4": "modules_to_not_convert", "awq": "modules_to_not_convert", "compressed-tensors": "ignore", "modelopt": "ignore"}
+_LISTS = {"fp8": "modules_to_not_convert", "mxfp4": "modules_to_not_convert", "awq": "modules_to_not_convert", "compressed-tensors": "ignore",
+          "modelopt": "ignore"}
 
 
 def unexplained(written: Written, facts: Facts, reader: str) -> tuple[str, ...]:
@@ -29,7 +30,8 @@ def unexplained(written: Written, facts: Facts, reader: str) -> tuple[str, ...]:
     questions = list_reader(reader, family, units, facts.model_type, facts.config, base.below_text(facts.config))
     groups = family == "compressed-tensors" and len(facts.held) > 1
     if questions is None or (groups and reader == "tensorrt-llm"):
-        raise WeighbridgeError("reader-list-unknown", f"how {reader} chooses the quantized modules of a {family} checkpoint{' with several groups' if groups else ''} is not known here",
+        what = f"{family} checkpoint{' with several groups' if groups else ''}"
+        raise WeighbridgeError("reader-list-unknown", f"how {reader} chooses the quantized modules of a {what} is not known here",
                                "weighbridge/runtimes/list_rules.py", "ask for a reader whose way is known, or try the files with the reader itself")
     bad = wrong_answers(questions, entries(written, family, reader))
     found = [question.unit for question in bad]
@@ -68,4 +70,5 @@ def _other_encoding(written: Written, facts: Facts, held: Held, questions: ListR
     if questions.family != "compressed-tensors":
         return []
     listed = claim["config_groups"][f"group_{number}"]["targets"]
-    return [q for turned in base.target_readers(facts, held.modules, others) if turned.runtime == questions.runtime for q in wrong_answers(turned, listed)]
+    return [q for turned in base.target_readers(facts, held.modules, others) if turned.runtime == questions.runtime
+            for q in wrong_answers(turned, listed)]
