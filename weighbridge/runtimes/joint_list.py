@@ -26,10 +26,11 @@ class Effect(NamedTuple):
     parts: dict[str, set[tuple[int, str]]]
 
 
-def joint_list(readers: Sequence[ListReader], first: Iterable[str] = (), containers: bool = True) -> list[str]:
+def joint_list(readers: Sequence[ListReader], first: Iterable[str] = (), *, containers: bool = True, unneeded: bool = True) -> list[str]:
     """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong_answers` tells of it.
 
     Without `containers` no entry names all that stands below a module: norms stand there, too, and a list of what *is* quantized must not name them.
+    With `unneeded` it also names what no reader would quantize, where that takes one entry: people look for routers and heads in a list.
     """
     wanted = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.wanted}
     forbidden = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.wanted is False}
@@ -44,7 +45,7 @@ def joint_list(readers: Sequence[ListReader], first: Iterable[str] = (), contain
         effect |= more
         left = left.difference(*(effect[entry] for entry in chosen))
     chosen = _without_idle(chosen, effect, wanted)
-    return sorted(chosen + (_unneeded(readers, chosen, forbidden) if containers else []), key=_natural)
+    return sorted(chosen + (_unneeded(readers, chosen, forbidden) if unneeded else []), key=_natural)
 
 
 def effects(readers: Sequence[ListReader], entries: Sequence[str]) -> Effect:
@@ -172,7 +173,7 @@ def _without_idle(chosen: list[str], effect: dict[str, set[Atom]], wanted: set[A
 
 
 def _unneeded(readers: Sequence[ListReader], chosen: list[str], forbidden: set[Atom]) -> list[str]:
-    """Entries for what no reader would quantize, where one says it of all layers: people look for routers and heads in the list."""
+    """Entries for what no reader would quantize, one for all layers as at least one reader spells them."""
     open_atoms = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.unit.plain and q.wanted is None}
     done = set().union(*effects(readers, chosen).hits.values()) if chosen else set()
     units = {id(readers[i].questions[j].unit) for i, j in done}
@@ -184,9 +185,10 @@ def _unneeded(readers: Sequence[ListReader], chosen: list[str], forbidden: set[A
     more: list[str] = []
     for atoms in kinds.values():
         effect = _safe(effects(readers, list(dict.fromkeys(_entries(readers, atoms, _folded)))), forbidden)
-        most = [entry for entry, hit in effect.items() if hit & atoms and atoms <= hit]
-        if most and not any(atoms <= effect.get(e, set()) for e in more):
-            more.append(most[0])
+        by_reader = [{atom for atom in atoms if atom[0] == i} for i in range(len(readers))]
+        most = [entry for entry, hit in effect.items() if any(mine and mine <= hit for mine in by_reader)]
+        if most:
+            more.append(max(most, key=lambda entry: len(effect[entry] & atoms)))
     return list(dict.fromkeys(more))
 
 

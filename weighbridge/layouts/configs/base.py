@@ -87,15 +87,15 @@ def readers_of(facts: Facts, family: str, units: list[Unit] | None = None) -> li
     return [one for one in readers if one is not None]
 
 
-def skip_list(facts: Facts, family: str, first: Iterable[str] = ()) -> list[str]:
-    """The list of what stays unquantized, right for every reader whose way is known; `first` are entries to prefer."""
-    return joint_list(readers_of(facts, family), first)
+def skip_list(facts: Facts, family: str, first: Iterable[str] = (), unneeded: bool = True) -> list[str]:
+    """The list of what stays unquantized, right for every reader whose way is known; the rest as in `joint_list`."""
+    return joint_list(readers_of(facts, family), first, unneeded=unneeded)
 
 
 def targets(facts: Facts, held: Held) -> list[str]:
     """Targets of a group of compressed-tensors: entries that name the modules of one encoding, no other quantized one, and no module around them."""
     others = [m for other in facts.held if other is not held for m in other.modules]
-    return joint_list(target_readers(facts, held.modules, others), containers=False)
+    return joint_list(target_readers(facts, held.modules, others), containers=False, unneeded=False)
 
 
 def target_readers(facts: Facts, mine: Iterable[str], others: Iterable[str]) -> list[ListReader]:
