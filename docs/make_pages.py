@@ -1,4 +1,4 @@
-"""Makes docs/rules.md and docs/failures.md from the rules and the corpus: `python docs/make_pages.py`. A test holds that they are up to date."""
+"""Makes docs/rules.md, docs/failures.md and docs/layouts.md from the rules, the corpus and the rows of layouts: `python docs/make_pages.py`. A test holds that they are up to date."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
+
+from layout_table import layouts_page
 
 HERE = Path(__file__).resolve().parent
 
@@ -72,7 +74,7 @@ def failures_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"rules.md": rules_page, "failures.md": failures_page}
+PAGES = {"rules.md": rules_page, "failures.md": failures_page, "layouts.md": layouts_page}
 
 if __name__ == "__main__":
     for file, make in PAGES.items():

@@ -46,7 +46,7 @@ def write_pages() -> list[str]:
 
 
 def listed() -> dict[str, str]:
-    """{file below docs/: text} of the pages that docs/make_pages.py makes: rules and failures."""
+    """{file below docs/: text} of the pages that docs/make_pages.py makes: rules, failures and layouts."""
     return {name: make() for name, make in make_pages.PAGES.items()}
 
 

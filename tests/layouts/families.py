@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from weighbridge.formats.scheme import Encoding, filled
@@ -26,6 +27,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 JOINED = ({"q_proj", "k_proj", "v_proj"}, {"gate_proj", "up_proj"}, {"q_a_proj", "kv_a_proj_with_mqa"})
 
 
+@cache
 def modules(family: str) -> tuple[list[str], dict[str, str]]:
     """(linear modules, other matrices with their roles), draft layers too."""
     found = inventory(CONFIGS[family])
@@ -51,7 +53,7 @@ def encoding(row: LayoutRow, scheme: str = "") -> Encoding:
 
 def facts(family: str, row: LayoutRow, skipped: frozenset[str] = frozenset(), **more: Any) -> Facts:
     """All linear modules with the layout's usual scheme, but those that are skipped."""
-    linear, plain = modules(family)
+    linear, plain = modules(family)  # cached: not to be changed
     held = (Held(encoding(row), tuple(m for m in linear if m not in skipped)),) if row.schemes else ()
     config = CONFIGS[family] | more.pop("config", {})
     return Facts(config["model_type"], config, row.name, held, {**plain, **dict.fromkeys((m for m in linear if m in skipped), "")},

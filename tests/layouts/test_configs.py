@@ -16,6 +16,7 @@ from weighbridge.layouts.configs import Facts, Held, written
 from weighbridge.layouts.configs.base import claim_of
 from weighbridge.layouts.configs.reading import unexplained
 from weighbridge.layouts.rows import ROWS
+from weighbridge.runtimes.list_rules import RULE_OF
 
 TOKEN = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "token", "dynamic": True}
 STATIC = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "tensor", "dynamic": False}
@@ -75,6 +76,25 @@ def test_a_claim_below_text_config_is_read_with_and_without_the_prefix() -> None
     made = written(about)
     assert unexplained(made, about, "vllm") == unexplained(made, about, "sglang") == ()
     assert claim_of(made.config)["ignore"]
+
+
+@pytest.mark.parametrize("architecture", ["Qwen3_5MoeForConditionalGeneration", "Qwen3_5MoeForCausalLM"])
+@pytest.mark.parametrize("layout", ["hf-fp8", "ct-int4", "modelopt-nvfp4", "gptq-int4", "awq-int4"])
+def test_towers_and_draft_layers_of_a_nested_model_are_named(layout: str, architecture: str) -> None:
+    """vLLM puts the towers first and renames the list; the class of the language model alone has neither prefix nor towers."""
+    inner = "model.language_model.layers"
+    linear = tuple(f"{inner}.{n}.{m}" for n in range(12) for m in (
+        "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "linear_attn.out_proj", "mlp.experts.0.gate_proj", "mlp.experts.0.up_proj",
+        "mlp.experts.0.down_proj"))
+    plain = {f"{inner}.{n}.{m}": "" for n in range(12) for m in ("linear_attn.in_proj_a", "mlp.shared_expert_gate", "mlp.gate")}
+    plain |= {f"model.visual.blocks.{n}.attn.{m}": "vision" for n in range(3) for m in ("qkv", "proj")}
+    plain |= {"lm_head": "lm_head", "mtp.fc": "mtp", "mtp.layers.0.self_attn.q_proj": "mtp", "mtp.layers.0.mlp.experts.0.gate_proj": "mtp"}
+    config = {"model_type": "qwen3_5_moe", "architectures": [architecture], "text_config": {}}
+    about = Facts("qwen3_5_moe", config, layout, (Held(encoding(ROWS[layout]), linear),), plain)
+    made = written(about)
+    for reader in ("vllm", "sglang", "transformers", "tensorrt-llm"):
+        if (reader, ROWS[layout].family) in RULE_OF:
+            assert unexplained(made, about, reader) == ()
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -165,10 +185,25 @@ def test_groups_of_compressed_tensors_never_overlap() -> None:
     made = written(about)
     said = made.config["quantization_config"]
     assert said["format"] == "mixed-precision" and [g["format"] for g in said["config_groups"].values()] == ["pack-quantized", "float-quantized"]
-    assert all(len(g["targets"]) <= 4 for g in said["config_groups"].values())
+    assert said["config_groups"]["group_1"]["targets"] == [f"re:.*self_attn\\.{p}_proj$" for p in "koqv"]
+    assert not any(target.endswith("*") for g in said["config_groups"].values() for target in g["targets"]), "norms stand below self_attn, too"
+    assert sum(len(g["targets"]) for g in said["config_groups"].values()) <= 12
     assert unexplained(made, about, "vllm") == unexplained(made, about, "transformers") == ()
+    with pytest.raises(WeighbridgeError, match="several groups is not known"):
+        unexplained(made, about, "tensorrt-llm")
     said["config_groups"]["group_0"]["targets"] += ["re:.*self_attn.q_proj$"]
     assert len(unexplained(made, about, "vllm")) == 12
+
+
+@pytest.mark.parametrize(("layout", "suffix"), [("ct-fp8-channel", ".weight_scale"), ("modelopt-fp8-channel", ".weight_scale"), ("gptq-int4", ".scales"),
+                                                ("awq-int4", ".scales"), ("hf-fp8", ".weight_scale_inv")])
+def test_encodings_that_the_claim_says_alike_are_one(layout: str, suffix: str) -> None:
+    """Some scales in F32, some in BF16: the files tell them apart, the claim does not."""
+    about = facts("dense", ROWS[layout])
+    encodings = [filled(SCHEMES[ROWS[layout].schemes[0]], (128, 128), 128, {suffix: dtype}) for dtype in ("F32", "BF16")]
+    mixed = replace(about, held=tuple(Held(e, about.held[0].modules[n::2]) for n, e in enumerate(encodings)))
+    assert written(mixed).config == written(about).config
+    assert unexplained(written(mixed), mixed, "vllm") == unexplained(written(mixed), mixed, "sglang") == ()
 
 
 @pytest.mark.parametrize(("layout", "static", "algo", "group"), [
@@ -195,6 +230,15 @@ def test_modelopt_says_the_same_in_both_places(layout, static, algo, group) -> N
 def test_activations_that_a_claim_cannot_say_are_refused(layout, static, says) -> None:
     with pytest.raises(WeighbridgeError, match=says):
         written(facts("dense", ROWS[layout], static=static))
+
+
+def test_a_group_of_integers_stands_beside_static_activations() -> None:
+    linear, _ = modules("moe")
+    attention, rest = (tuple(m for m in linear if (".self_attn." in m) is inside) for inside in (True, False))
+    row = ROWS["ct-fp8-tensor"]
+    about = replace(facts("moe", row, static=True), held=(Held(encoding(row), attention), Held(encoding(ROWS["ct-int4"]), rest)))
+    groups = written(about).config["quantization_config"]["config_groups"]
+    assert groups["group_0"]["input_activations"] == STATIC and groups["group_1"]["input_activations"] is None
 
 
 def test_modelopt_mixed_is_a_table_of_layers() -> None:

@@ -49,6 +49,20 @@ def test_compressed_tensors_accepts_every_claim(layout: str, family: str) -> Non
     read = QuantizationConfig.model_validate(said)
     assert read.quantization_status is QuantizationStatus.COMPRESSED and read.format == said["format"]
     assert set(QuantizationConfig.model_fields) >= said.keys()
+    cached = QuantizationConfig.model_validate(written(facts(family, ROWS[layout], kv_cache=True)).config["quantization_config"])
+    assert (cached.kv_cache_scheme.num_bits, cached.kv_cache_scheme.strategy, cached.kv_cache_scheme.dynamic) == (8, "tensor", False)
+
+
+def test_several_groups_are_accepted() -> None:
+    row, linear = ROWS["ct-int4"], modules("moe")[0]
+    attention, rest = (tuple(m for m in linear if (".self_attn." in m) is found) for found in (True, False))
+    about = replace(facts("moe", row), held=(Held(encoding(row), rest), Held(encoding(ROWS["ct-fp8-channel"]), attention)))
+    said = written(about).config["quantization_config"]
+    groups = QuantizationConfig.model_validate(said).config_groups
+    norms = [f"model.layers.{n}.self_attn.q_norm" for n in range(12)]
+    model = _Model([*about.quantized, *about.plain, *norms])
+    for (name, group), held in zip(groups.items(), about.held, strict=True):
+        assert {m for m, _ in match_named_modules(model, group.targets, said["ignore"])} == set(held.modules), name
 
 
 @pytest.mark.parametrize(("layout", "static"), PRESETS, ids=str)

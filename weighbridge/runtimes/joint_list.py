@@ -2,72 +2,84 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from weighbridge.runtimes import skip
-from weighbridge.runtimes.asked import Asking, Question
+from weighbridge.runtimes.list_questions import ListReader, Question
 from weighbridge.runtimes.skiplist import whole_entries, word_entries
 
 Atom = tuple[int, int]  # (number of the reader, number of its question)
 
 
 class Effect(NamedTuple):
-    """What each entry does to all readers: the questions that it answers with "leave out". `failing` entries stop a reader's load."""
+    """What each entry does to all readers: the questions that it answers with "leave out". `failing` entries stop a reader's load.
+
+    `parts` are the parts of joined layers that it names one by one, with the number of the reader that looks at parts.
+    """
 
     hits: dict[str, set[Atom]]
     failing: set[str]
+    parts: dict[str, set[tuple[int, str]]]
 
 
-def joint_list(readers: Sequence[Asking], first: Iterable[str] = ()) -> list[str]:
-    """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong` tells of it."""
-    wanted = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted}
-    forbidden = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.wanted is False}
-    folded = list(dict.fromkeys([*first, *_entries(readers, wanted, _folded)]))
-    effect = _safe(effects(readers, folded), forbidden)
-    chosen = _cover(effect, wanted)
-    left = wanted.difference(*(effect[entry] for entry in chosen))
-    if left:
-        single = [entry for entry in dict.fromkeys(_entries(readers, left, _single)) if entry not in effect]
-        more = _safe(effects(readers, single), forbidden)
+def joint_list(readers: Sequence[ListReader], first: Iterable[str] = (), *, containers: bool = True, unneeded: bool = True) -> list[str]:
+    """The list; `first` are entries to prefer, as the makers write them. What no safe entry can name stays out: `wrong_answers` tells of it.
+
+    Without `containers` no entry names all that stands below a module: norms stand there, too, and a list of what *is* quantized must not name them.
+    With `unneeded` it also names what no reader would quantize, where that takes one entry: people look for routers and heads in a list.
+    """
+    wanted = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.wanted}
+    forbidden = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.wanted is False}
+    chosen: list[str] = []
+    effect: dict[str, set[Atom]] = {}
+    left = wanted
+    for make, given in ((_folded, tuple(first)), (_single, ()), (_strict, ())):
+        entries = [entry for entry in dict.fromkeys([*given, *_entries(readers, left, make)])
+                   if entry not in effect and (containers or not entry.endswith("*"))]
+        more = _whole_layers(readers, effects(readers, entries), forbidden) if entries else {}
         chosen += _cover(more, left)
         effect |= more
+        left = left.difference(*(effect[entry] for entry in chosen))
     chosen = _without_idle(chosen, effect, wanted)
-    return sorted(chosen + _unneeded(readers, chosen, forbidden), key=_natural)
+    return sorted(chosen + (_unneeded(readers, chosen, forbidden) if unneeded else []), key=_natural)
 
 
-def effects(readers: Sequence[Asking], entries: Sequence[str]) -> Effect:
+def effects(readers: Sequence[ListReader], entries: Sequence[str]) -> Effect:
     """What each entry does alone."""
     hits: dict[str, set[Atom]] = {entry: set() for entry in entries}
     failing: set[str] = set()
-    for number, asked in enumerate(readers):
-        by_path = _by_path(asked)
-        for entry, (named, parts, fails) in _named(asked, entries).items():
+    single: dict[str, set[tuple[int, str]]] = {entry: set() for entry in entries}
+    for number, reader in enumerate(readers):
+        by_path = _by_path(reader)
+        for entry, (named, parts, fails) in _named(reader, entries).items():
             if fails:
                 failing.add(entry)
             near = {j for p in named | parts for j in by_path.get(p, ())}
-            hits[entry] |= {(number, j) for j in near if _hit(asked.questions[j], named, parts)}
-    return Effect(hits, failing)
+            hits[entry] |= {(number, j) for j in near if _hit(reader.questions[j], named, parts)}
+            single[entry] |= {(number, p) for p in parts}
+    return Effect(hits, failing, single)
 
 
-def _named(asked: Asking, entries: Sequence[str]) -> dict[str, tuple[set[str], set[str], bool]]:
+def _named(reader: ListReader, entries: Sequence[str]) -> dict[str, tuple[set[str], set[str], bool]]:
     """For each entry the paths that it names, the parts of fused layers that it names as parts, and whether the reader fails on it."""
-    texts = {entry: asked.spelled(entry) for entry in entries}
+    texts = {entry: reader.spelled(entry) for entry in entries}
     flat = list(dict.fromkeys(t for each in texts.values() for t in each))
-    part = skip.RULES[asked.rule].part
-    paths = dict.fromkeys(p for q in asked.questions for p in ((q.fused,) if q.fused else q.paths))
-    parts = dict.fromkeys(p for q in asked.questions if q.fused for p in q.paths)
-    found = skip.resolve(flat, paths, asked.rule) if flat and paths else skip.Resolution(asked.rule)
+    part = skip.RULES[reader.rule].part
+    paths = dict.fromkeys(p for q in reader.questions for p in ((q.fused,) if q.fused else q.paths))
+    parts = dict.fromkeys(p for q in reader.questions if q.fused for p in q.paths)
+    found = skip.resolve(flat, paths, reader.rule) if flat and paths else skip.Resolution(reader.rule)
     alone = skip.resolve(flat, parts, part) if flat and parts and part else skip.Resolution(part)
     return {entry: ({p for t in each for p in found.matched.get(t, ())}, {p for t in each for p in alone.matched.get(t, ())},
                     any(t in found.failing or t in found.refused for t in each)) for entry, each in texts.items()}
 
 
-def _by_path(asked: Asking) -> dict[str, list[int]]:
+def _by_path(reader: ListReader) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
-    for j, question in enumerate(asked.questions):
+    for j, question in enumerate(reader.questions):
         for path in {*question.paths, question.fused}:
             found.setdefault(path, []).append(j)
     return found
@@ -81,40 +93,69 @@ def _hit(question: Question, named: set[str], parts: set[str]) -> bool:
     return any(p in named for p in paths) if question.wanted is False else all(p in named for p in paths)
 
 
-def wrong(asked: Asking, entries: Sequence[str]) -> list[Question]:
+def wrong_answers(reader: ListReader, entries: Sequence[str]) -> list[Question]:
     """Questions that the reader answers wrong with this list. An entry that it fails on makes all of them wrong."""
-    each = _named(asked, entries)
+    each = _named(reader, entries)
     if any(fails for _, _, fails in each.values()):
-        return [q for q in asked.questions if q.wanted is not None]
+        return [q for q in reader.questions if q.wanted is not None]
     named = set().union(*(n for n, _, _ in each.values()))
     parts = set().union(*(p for _, p, _ in each.values()))
-    half = _half_named(asked, parts)
-    return [q for q in asked.questions if q.wanted is not None and (_hit(q, named, parts) != q.wanted or q.fused in half)]
+    half = _half_named(reader, parts)
+    return [q for q in reader.questions if q.wanted is not None and (_hit(q, named, parts) != q.wanted or q.fused in half)]
 
 
-def _half_named(asked: Asking, named: set[str]) -> set[str]:
+def _half_named(reader: ListReader, named: set[str]) -> set[str]:
     """Fused layers of which the list names some parts one by one and others not: the reader raises before it looks at the layer."""
-    groups: dict[str, set[str]] = {}
-    for question in asked.questions:
-        if question.fused:
-            groups.setdefault(question.fused, set()).update(question.paths)
-    return {fused for fused, parts in groups.items() if parts & named and not parts <= named}
+    return {fused for fused, parts in _groups(reader).items() if parts & named and not parts <= named}
 
 
 def _safe(effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
     return {entry: atoms for entry, atoms in effect.hits.items() if entry not in effect.failing and atoms.isdisjoint(forbidden)}
 
 
+def _whole_layers(readers: Sequence[ListReader], effect: Effect, forbidden: set[Atom]) -> dict[str, set[Atom]]:
+    """Safe entries; of those that name parts of a joined layer one by one only where all its parts can be named so.
+
+    Readers raise an error where some are named and others are not.
+    """
+    safe = _safe(effect, forbidden)
+    named = {part for entry in safe for part in effect.parts[entry]}
+    broken: set[tuple[int, str]] = set()
+    for number, reader in enumerate(readers):
+        for group in _groups(reader).values():
+            parts = {(number, path) for path in group}
+            if parts & named and not parts <= named:
+                broken |= parts
+    return {entry: atoms for entry, atoms in safe.items() if broken.isdisjoint(effect.parts[entry])}
+
+
+def _groups(reader: ListReader) -> dict[str, set[str]]:
+    """Joined layer -> the paths of its parts, where the reader looks at both."""
+    groups: dict[str, set[str]] = {}
+    for question in reader.questions:
+        if question.fused:
+            groups.setdefault(question.fused, set()).update(question.paths)
+    return groups
+
+
 def _cover(effect: dict[str, set[Atom]], wanted: set[Atom]) -> list[str]:
-    """Greedy: always the entry that names most of what is left; of equal ones the shortest."""
+    """Greedy: always the entry that names most of what is left; of equal ones the first.
+
+    What an entry gains only shrinks, so most are looked at once.
+    """
     left, chosen = set(wanted), []
-    open_entries = {entry: atoms & left for entry, atoms in effect.items() if atoms & left}
-    while open_entries:
-        entry = min(open_entries, key=lambda e: (-len(open_entries[e]), len(e), e))
-        got = open_entries.pop(entry)
+    queue = [(-len(atoms & left), order, entry) for order, (entry, atoms) in enumerate(effect.items())]
+    heapq.heapify(queue)
+    while left and queue:
+        gain, order, entry = heapq.heappop(queue)
+        now = -len(effect[entry] & left)
+        if not now:
+            continue
+        if now > gain:  # it has shrunk since it was put there
+            heapq.heappush(queue, (now, order, entry))
+            continue
         chosen.append(entry)
-        left -= got
-        open_entries = {e: rest for e, atoms in open_entries.items() if (rest := atoms - got)}
+        left -= effect[entry]
     return chosen
 
 
@@ -131,9 +172,9 @@ def _without_idle(chosen: list[str], effect: dict[str, set[Atom]], wanted: set[A
     return kept
 
 
-def _unneeded(readers: Sequence[Asking], chosen: list[str], forbidden: set[Atom]) -> list[str]:
-    """Entries for what no reader would quantize, where one says it of all layers: people look for routers and heads in the list."""
-    open_atoms = {(i, j) for i, asked in enumerate(readers) for j, q in enumerate(asked.questions) if q.unit.plain and q.wanted is None}
+def _unneeded(readers: Sequence[ListReader], chosen: list[str], forbidden: set[Atom]) -> list[str]:
+    """Entries for what no reader would quantize, one for all layers as at least one reader spells them."""
+    open_atoms = {(i, j) for i, reader in enumerate(readers) for j, q in enumerate(reader.questions) if q.unit.plain and q.wanted is None}
     done = set().union(*effects(readers, chosen).hits.values()) if chosen else set()
     units = {id(readers[i].questions[j].unit) for i, j in done}
     open_atoms = {(i, j) for i, j in open_atoms if id(readers[i].questions[j].unit) not in units}
@@ -144,13 +185,14 @@ def _unneeded(readers: Sequence[Asking], chosen: list[str], forbidden: set[Atom]
     more: list[str] = []
     for atoms in kinds.values():
         effect = _safe(effects(readers, list(dict.fromkeys(_entries(readers, atoms, _folded)))), forbidden)
-        most = [entry for entry, hit in effect.items() if hit & atoms and atoms <= hit]
-        if most and not any(atoms <= effect.get(e, set()) for e in more):
-            more.append(min(most, key=lambda e: (len(e), e)))
+        by_reader = [{atom for atom in atoms if atom[0] == i} for i in range(len(readers))]
+        most = [entry for entry, hit in effect.items() if any(mine and mine <= hit for mine in by_reader)]
+        if most:
+            more.append(max(most, key=lambda entry: len(effect[entry] & atoms)))
     return list(dict.fromkeys(more))
 
 
-def _entries(readers: Sequence[Asking], atoms: set[Atom], make: Callable[[str, str, str, bool], Iterator[str]]) -> Iterator[str]:
+def _entries(readers: Sequence[ListReader], atoms: set[Atom], make: Callable[[str, str, str, bool], Iterator[str]]) -> Iterator[str]:
     for i, j in sorted(atoms):
         question = readers[i].questions[j]
         for path in question.paths:
@@ -160,19 +202,23 @@ def _entries(readers: Sequence[Asking], atoms: set[Atom], make: Callable[[str, s
 def _folded(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
     """Entries without a number of a layer, but for paths that have none: they name all layers at once."""
     stem = path.partition(".experts")[0] + ".experts" if expert else path
-    for text in (stem, fused):
+    if "." not in path:
+        yield from whole_entries(rule, path)
+    heads = [p for p in _heads(path) if not re.search(r"\d", p) and p not in ("model", "model.layers")]
+    if rule == "compressed-tensors":
+        yield from (f"re:{re.escape(p)}\\..*" for p in heads)
+    elif rule == "gptq-dynamic":
+        yield from (f"{re.escape(p)}\\..*" for p in heads)
+    elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
+        yield from (f"{p}.*" for p in heads)
+    for text in dict.fromkeys((stem, fused, path)):
         vague = _vague(text)
         yield from (e for e in word_entries(rule, text) if text and e not in vague and not re.search(r"\d", e.replace(r"\d", "")))
     if not re.search(r"\.\d+(\.|$)", path):
         yield from whole_entries(rule, path)
-    if rule in ("compressed-tensors", "vllm-compressed-tensors"):
-        if expert:
-            yield f"re:.*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
-        yield from (f"re:{re.escape(p)}\\..*" for p in _heads(path) if not re.search(r"\d", p))
-    elif rule == "gptq-dynamic" and expert:
-        yield f".*{re.escape('.'.join(stem.split('.')[-2:]))}.*"
-    elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
-        yield from (f"{p}.*" for p in _heads(path) if not re.search(r"\d", p) and p not in ("model", "model.layers"))
+    if expert:
+        last = re.escape(".".join(stem.split(".")[-2:]))
+        yield from {"compressed-tensors": [f"re:.*{last}.*"], "gptq-dynamic": [f".*{last}.*"]}.get(rule, [])
 
 
 def _vague(path: str) -> set[str]:
@@ -186,15 +232,20 @@ def _single(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
     """Entries for this module, or for its layer."""
     stem = path.partition(".experts")[0] + ".experts" if expert else path
     yield from (e for e in word_entries(rule, stem) if re.search(r"\d", e.replace(r"\d", "")))
-    yield from whole_entries(rule, path)
-    if rule in ("compressed-tensors", "vllm-compressed-tensors"):
-        if expert:
-            yield f"re:{re.escape(stem)}.*"
+    yield whole_entries(rule, path)[0]
+    if rule == "compressed-tensors" and expert:
+        yield f"re:{re.escape(stem)}.*"
+        yield f"re:{re.escape(stem)}\\.\\d+\\.{re.escape(path.rpartition('.')[2])}$"
     elif rule in ("tensorrt-llm", "vllm-modelopt", "sglang-modelopt"):
         yield from (f"{p}.*" for p in _heads(path))
         yield from (text for name in (path, fused) if name for text in (name, name + "*"))
     elif rule == "gptq-dynamic" and expert:
         yield f"{re.escape(stem)}.*"
+
+
+def _strict(rule: str, path: str, fused: str, expert: bool) -> Iterator[str]:
+    """Entries that can mean nothing else, for what plain words could not name."""
+    yield from whole_entries(rule, path)[1:]
 
 
 def _heads(path: str) -> list[str]:

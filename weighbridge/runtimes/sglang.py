@@ -55,7 +55,7 @@ def matches_modelopt(entry: str, module: str) -> bool:
     return excluded(entry, module) or (not expert and matches(entry, module))
 
 
-def fused(part: str) -> str:
+def fused_name(part: str) -> str:
     """The name of the layer that SGLang joins a part to, or nothing."""
     name = next((name for name, parts in FUSED.items() if part in parts), "")
     return "fused_qkv_a_proj_with_mqa" if name == "fused_qkv_a_proj" else name

@@ -9,11 +9,11 @@ from weighbridge.layouts.configs.facts import Facts, Written
 
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError where encodings are mixed, where groups are not in order, or static scales of activations are to be carried."""
-    base.no_static(facts, "AWQ quantizes weights alone")
+    base.refuse_static(facts, "AWQ quantizes weights alone")
     if facts.desc_act:
         raise WeighbridgeError("config-order", "groups of input channels are not in order (desc_act), and AWQ has no g_idx to say so",
                                "config.json: quantization_config", "convert to gptq-int4, which has one")
-    encoding = base.single(facts)
+    encoding = base.only_encoding(facts, base.words)
     return base.written(facts, {
         "quant_method": "awq", "bits": base.bits(encoding), "group_size": base.group_size(encoding), "zero_point": True, "version": "gemm",
         "modules_to_not_convert": base.skip_list(facts, "awq")})

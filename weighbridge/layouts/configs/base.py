@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.scheme import Encoding, Role
 from weighbridge.layouts.configs.facts import Facts, Held, Written
-from weighbridge.runtimes.asked import Asking, Unit, asking, fold
+from weighbridge.runtimes.list_questions import ListReader, Unit, list_reader, fold
 from weighbridge.runtimes.joint_list import joint_list
 
 # Files that say how the *source* was quantized. ModelOpt, GPTQ, AutoAWQ, ModelSlim, llm-compressor, NxD.
@@ -31,7 +32,8 @@ def written(facts: Facts, claim: Mapping[str, Any] | None, files: Mapping[str, d
     stood = [place for place in places if isinstance(_at(config, place).get("quantization_config"), dict)]
     for place in places:
         for key in _CLAIMS:
-            _at(config, place).pop(key, None)
+            if isinstance(_at(config, place).get(key), dict):
+                del _at(config, place)[key]
     for place in (stood or [()]) if claim is not None else ():
         _at(config, place)["quantization_config"] = _ordered(claim)
     _name_dtype(config, places, facts.dtype)
@@ -66,40 +68,66 @@ def _ordered(value: Any) -> Any:
 def _name_dtype(config: dict[str, Any], places: Iterable[tuple[str, ...]], dtype: str) -> None:
     """Every `dtype` and `torch_dtype` of the language model is the dtype of what is not quantized; one is made where there was none."""
     if dtype not in DTYPES:
-        raise WeighbridgeError("config-dtype", f"{dtype} is no dtype that config.json can name; known are {', '.join(DTYPES)}", "config.json: torch_dtype",
-                               "choose another layout: this is a fault of the plan")
+        raise WeighbridgeError("config-dtype", f"{dtype} is no dtype that config.json can name; known are {', '.join(DTYPES)}",
+                               "config.json: torch_dtype", "choose another layout: this is a fault of the plan")
     found = [(place, key) for place in places for key in ("dtype", "torch_dtype") if key in _at(config, place)]
     for place, key in found or [((), "torch_dtype")]:
         _at(config, place)[key] = DTYPES[dtype]
 
 
-def readers_of(facts: Facts, family: str, units: list[Unit] | None = None) -> list[Asking]:
+def units_of(quantized: Iterable[str], plain: Mapping[str, str]) -> list[Unit]:
+    """In the order of the names, so that the order in which a plan has them does not show."""
+    return fold(sorted(quantized), {module: plain[module] for module in sorted(plain)})
+
+
+def readers_of(facts: Facts, family: str, units: list[Unit] | None = None) -> list[ListReader]:
     """The questions of every reader whose way of matching is known for this family of claims."""
-    listed = fold(facts.quantized, facts.plain) if units is None else units
-    asked = (asking(reader, family, listed, facts.model_type, facts.config, below_text(facts.config)) for reader in READERS)
-    return [one for one in asked if one is not None]
+    listed = units_of(facts.quantized, facts.plain) if units is None else units
+    readers = (list_reader(reader, family, listed, facts.model_type, facts.config, below_text(facts.config)) for reader in READERS)
+    return [one for one in readers if one is not None]
 
 
-def skip_list(facts: Facts, family: str, first: Iterable[str] = ()) -> list[str]:
-    """The list of what stays unquantized, right for every reader whose way is known; `first` are entries to prefer."""
-    return joint_list(readers_of(facts, family), first)
+def skip_list(facts: Facts, family: str, first: Iterable[str] = (), unneeded: bool = True) -> list[str]:
+    """The list of what stays unquantized, right for every reader whose way is known; the rest as in `joint_list`."""
+    return joint_list(readers_of(facts, family), first, unneeded=unneeded)
 
 
-def targets(facts: Facts, held: Held, family: str) -> list[str]:
-    """Entries that name the modules of one encoding and no other quantized one."""
+def targets(facts: Facts, held: Held) -> list[str]:
+    """Targets of a group of compressed-tensors: entries that name the modules of one encoding, no other quantized one, and no module around them."""
     others = [m for other in facts.held if other is not held for m in other.modules]
-    return joint_list(readers_of(facts, family, fold(others, dict.fromkeys(held.modules, ""))))
+    return joint_list(target_readers(facts, held.modules, others), containers=False, unneeded=False)
 
 
-def single(facts: Facts) -> Encoding:
-    """The one encoding of the output. Raises WeighbridgeError where there are several, or none."""
-    if len(facts.held) != 1:
-        raise WeighbridgeError("config-mixed", f"the claim of {facts.layout} can say one encoding, the plan has {len(facts.held)}", "config.json: quantization_config",
-                               "choose a layout whose claim says groups (ct-…, modelopt-…)")
-    return facts.held[0].encoding
+def target_readers(facts: Facts, mine: Iterable[str], others: Iterable[str]) -> list[ListReader]:
+    """What readers ask the targets of a group: of experts the matrices alone."""
+    readers = [r for r in readers_of(facts, "compressed-tensors", units_of(others, dict.fromkeys(mine, "quantized"))) if r.runtime != "tensorrt-llm"]
+    return [replace(r, questions=[q._replace(paths=tuple(p for p in q.paths if not p.endswith(".experts"))) for q in r.questions]) for r in readers]
 
 
-def no_static(facts: Facts, why: str) -> None:
+def merged(facts: Facts, claimed: Callable[[Encoding], Any]) -> Facts:
+    """The facts with encodings as one that the claim says alike: scales in F32 and in BF16, say, which only the files tell apart."""
+    found: dict[str, Held] = {}
+    for held in facts.held:
+        known = found.setdefault(repr(claimed(held.encoding)), Held(held.encoding, ()))
+        found[repr(claimed(held.encoding))] = known._replace(modules=(*known.modules, *held.modules))
+    return replace(facts, held=tuple(found.values()))
+
+
+def only_encoding(facts: Facts, claimed: Callable[[Encoding], Any] = lambda encoding: encoding) -> Encoding:
+    """The one encoding of the output. Raises WeighbridgeError where there are several that the claim would say otherwise, or none."""
+    held = merged(facts, claimed).held
+    if len(held) != 1:
+        raise WeighbridgeError("config-mixed", f"the claim of {facts.layout} can say one encoding, the plan has {len(held)}",
+                               "config.json: quantization_config", "choose a layout whose claim says groups (ct-…, modelopt-…)")
+    return held[0].encoding
+
+
+def words(encoding: Encoding) -> tuple[int, int]:
+    """What GPTQ and AWQ say of an encoding: bits and group size."""
+    return bits(encoding), group_size(encoding)
+
+
+def refuse_static(facts: Facts, why: str) -> None:
     """Refuse static scales of activations where the readers of the layout take none."""
     if facts.static:
         raise WeighbridgeError("config-static", f"{facts.layout}: {why}", "config.json: quantization_config", "leave --activation-scales out")
@@ -109,8 +137,13 @@ def bits(encoding: Encoding) -> int:
     return ELEMENTS[encoding.element].bits
 
 
-def floating(encoding: Encoding) -> bool:
+def is_float(encoding: Encoding) -> bool:
     return ELEMENTS[encoding.element].kind == "float"
+
+
+def has_activation_scale(encoding: Encoding) -> bool:
+    """Whether a static scale of the activations can stand beside it."""
+    return any(field.role is Role.ACTIVATION for field in encoding.factors)
 
 
 def has_zeros(encoding: Encoding) -> bool:

@@ -1,7 +1,7 @@
 """compressed-tensors: `config_groups`, `ignore`, and formats by their names. Keys inside groups and Args are exact: others are an error there.
 
-Read in compressed-tensors 0.20 `quant_config.py`, `quant_args.py`, `quant_scheme.py` (the presets FP8, FP8_DYNAMIC, FP8_BLOCK, INT8, W4A16, W4A16_ASYM,
-NVFP4A16, NVFP4, MXFP4A16, MXFP8) and vLLM 0.33 `compressed_tensors.py`.
+Read in compressed-tensors 0.20 `quant_config.py`, `quant_args.py`, `quant_scheme.py` (the presets FP8, FP8_DYNAMIC, FP8_BLOCK, INT8, W4A16,
+W4A16_ASYM, NVFP4A16, NVFP4, MXFP4A16, MXFP8) and vLLM 0.33 `compressed_tensors.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _SCALE_DTYPES = {"e8m0": "torch.uint8", "e4m3fn": "torch.float8_e4m3fn"}
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError where the layout's readers take no static scales of activations and some are to be carried."""
     if not facts.held:
-        base.single(facts)
+        base.only_encoding(facts)
+    facts = merged(facts)
     groups = {f"group_{n}": _group(facts, held) for n, held in enumerate(facts.held)}
     formats = sorted({group["format"] for group in groups.values()})
     return base.written(facts, {
@@ -34,10 +35,21 @@ def written(facts: Facts) -> Written:
         "kv_cache_scheme": dict(_KV) if facts.kv_cache else None})
 
 
+def merged(facts: Facts) -> Facts:
+    """Encodings with the same Args are one group."""
+    return base.merged(facts, lambda encoding: (weights(encoding), format_of(encoding), _static(facts, encoding)))
+
+
+def _static(facts: Facts, encoding: Encoding) -> bool:
+    """Beside a group with scales of its activations another may have none: packed integers, say."""
+    return facts.static and (len(facts.held) == 1 or base.has_activation_scale(encoding))
+
+
 def _group(facts: Facts, held: Held) -> dict[str, Any]:
     """Groups of one checkpoint never overlap: whichever is looked at first, a module has one."""
-    return {"targets": ["Linear"] if len(facts.held) == 1 else base.targets(facts, held, FAMILY), "weights": weights(held.encoding),
-            "input_activations": activations(held.encoding, facts.static), "output_activations": None, "format": format_of(held.encoding)}
+    encoding = held.encoding
+    return {"targets": ["Linear"] if len(facts.held) == 1 else base.targets(facts, held), "weights": weights(encoding),
+            "input_activations": activations(encoding, _static(facts, encoding)), "output_activations": None, "format": format_of(encoding)}
 
 
 def format_of(encoding: Encoding) -> str:
@@ -51,7 +63,7 @@ def _coded_scale(encoding: Encoding) -> str:
 
 def weights(encoding: Encoding) -> Args:
     """Args of the weights, from the encoding alone."""
-    args: Args = {"num_bits": base.bits(encoding), "type": "float" if base.floating(encoding) else "int", "symmetric": not base.has_zeros(encoding),
+    args: Args = {"num_bits": base.bits(encoding), "type": "float" if base.is_float(encoding) else "int", "symmetric": not base.has_zeros(encoding),
                   "strategy": _strategy(encoding), "dynamic": False}
     if encoding.strategy == "group":
         args["group_size"] = base.group_size(encoding)
@@ -72,7 +84,7 @@ def activations(encoding: Encoding, static: bool) -> Args | None:
 
     A reader picks its kernel by them, so they are those of the preset of this scheme: one scale per token, per 128 channels for blocks.
     """
-    kind = {"num_bits": base.bits(encoding), "type": "float" if base.floating(encoding) else "int", "symmetric": True}
+    kind = {"num_bits": base.bits(encoding), "type": "float" if base.is_float(encoding) else "int", "symmetric": True}
     coded = _coded_scale(encoding)
     if coded == "e4m3fn":
         return {**kind, "strategy": "tensor_group", "group_size": 16, "dynamic": "local", "scale_dtype": _SCALE_DTYPES[coded]} if static else None
@@ -82,7 +94,8 @@ def activations(encoding: Encoding, static: bool) -> Args | None:
                                    "config.json: quantization_config", "leave --activation-scales out")
         return {**kind, "strategy": "tensor", "dynamic": False}
     if coded == "e8m0":
-        return {**kind, "strategy": "group", "group_size": 32, "dynamic": True, "scale_dtype": _SCALE_DTYPES[coded]} if base.bits(encoding) == 8 else None
+        wide = base.bits(encoding) == 8  # MXFP4 is written for plain activations
+        return {**kind, "strategy": "group", "group_size": 32, "dynamic": True, "scale_dtype": _SCALE_DTYPES[coded]} if wide else None
     if encoding.strategy == "block":
         return {**kind, "strategy": "group", "group_size": (encoding.block or (0, 128))[1], "dynamic": True}
     return {**kind, "strategy": "token", "dynamic": True} if not encoding.code.packing.packed else None

@@ -10,7 +10,10 @@ from weighbridge.formats.scheme import Encoding
 
 
 class Held(NamedTuple):
-    """Modules of the output (paths without `.weight`, as the files spell them) that are stored with one encoding."""
+    """Modules of the output that are stored with one encoding: names of their codes without the suffix, as the files spell them.
+
+    One expert is `….experts.3.gate_proj`, all of a layer in one tensor `….experts.gate_up_proj`.
+    """
 
     encoding: Encoding
     modules: tuple[str, ...]
@@ -24,8 +27,8 @@ class Facts:
     `plain` are the modules that stay unquantized and that a reader may take for a linear layer (heads, routers, skipped projections, towers, draft
     layers), each with its role (`lm_head`, `router`, `mtp`, …) or an empty text. `dtype` is that of the unquantized tensors.
     `static`: scales of the activations lie beside the weights; else activations are quantized as they come, or not at all.
-    `kv_cache`: FP8 scales of the KV cache are carried. `powers`: every scale is a power of two. `symmetric`: every zero point is the middle of its range
-    (GPTQ and AWQ store zero points in any case). `desc_act`: the groups of input channels are not in order (GPTQ's `g_idx`).
+    `kv_cache`: FP8 scales of the KV cache are carried. `powers`: every scale is a power of two. `symmetric`: every zero point is the middle of its
+    range (GPTQ and AWQ store zero points in any case). `desc_act`: the groups of input channels are not in order (GPTQ's `g_idx`).
     """
 
     model_type: str

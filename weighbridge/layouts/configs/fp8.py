@@ -1,6 +1,7 @@
 """`quant_method: fp8`: one block for all, DeepSeek-V4's `expert_dtype`, and the list under `modules_to_not_convert`.
 
-Read in transformers 5.24 `FineGrainedFP8Config`, vLLM 0.33 `fp8.py`, SGLang 0.5.23 `fp8.py`, and the published configs of DeepSeek, Qwen, GLM, MiniMax.
+Read in transformers 5.24 `FineGrainedFP8Config`, vLLM 0.33 `fp8.py`, SGLang 0.5.23 `fp8.py`, and the published configs of DeepSeek, Qwen, GLM and
+MiniMax.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ DOTTED = ("deepseek_v4", "deepseek_ref")  # families whose scales are called `.s
 
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError for static activations (readers of block scales take dynamic ones), and for two blocks."""
-    base.no_static(facts, "block scales go with activations that are quantized as they come")
+    base.refuse_static(facts, "block scales go with activations that are quantized as they come")
     blocks = sorted({held.encoding.block for held in facts.held if held.encoding.strategy == "block" and held.encoding.block})
     if len(blocks) != 1:
         raise WeighbridgeError("config-mixed", f"weight_block_size says one block, the plan has {', '.join(f'{r}x{c}' for r, c in blocks) or 'none'}",

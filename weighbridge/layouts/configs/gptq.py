@@ -14,10 +14,11 @@ from weighbridge.layouts.configs.facts import Facts, Written
 
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError where encodings are mixed, or static scales of activations are to be carried."""
-    base.no_static(facts, "GPTQ quantizes weights alone")
-    encoding = base.single(facts)
+    base.refuse_static(facts, "GPTQ quantizes weights alone")
+    encoding = base.only_encoding(facts, base.words)
     claim: dict[str, Any] = {
-        "quant_method": "gptq", "bits": base.bits(encoding), "group_size": base.group_size(encoding), "desc_act": facts.desc_act, "sym": facts.symmetric,
+        "quant_method": "gptq", "bits": base.bits(encoding), "group_size": base.group_size(encoding), "desc_act": facts.desc_act,
+        "sym": facts.symmetric,
         "lm_head": any(module.endswith("lm_head") for module in facts.quantized), "true_sequential": True, "checkpoint_format": "gptq_v2",
         "pack_dtype": "int32", "meta": {"quantizer": [f"weighbridge:{__version__}"]}}
     skipped = base.skip_list(facts, "gptq")

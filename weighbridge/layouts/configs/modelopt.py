@@ -25,26 +25,33 @@ _BLOCK = (128, 128)
 def written(facts: Facts) -> Written:
     """Raises WeighbridgeError where scales of activations are missing that the algorithm needs, or are there that it does not know."""
     if not facts.held:
-        base.single(facts)
+        base.only_encoding(facts)
+    facts = merged(facts)
     listed = base.skip_list(facts, FAMILY)
     # Readers go by this name; who made the file stands in the version.
     producer = {"name": "modelopt", "version": f"weighbridge-{__version__}"}
     algorithms = [algorithm(held.encoding, facts.static) for held in facts.held]
     mixed = len(facts.held) > 1
-    claim: dict[str, Any] = {"quant_method": FAMILY, "quant_algo": "MIXED_PRECISION" if mixed else algorithms[0], "ignore": listed, "producer": producer}
-    groups = {f"group_{n}": {**_group(algo, held.encoding), "targets": _modules(held) if mixed else ["Linear"]}
-              for n, (algo, held) in enumerate(zip(algorithms, facts.held, strict=True)) if algo != "FP8_PB_WO"}  # ModelOpt writes no group for it
+    algo = "MIXED_PRECISION" if mixed else algorithms[0]
+    claim: dict[str, Any] = {"quant_method": FAMILY, "quant_algo": algo, "ignore": listed, "producer": producer}
+    groups = {f"group_{n}": {**_group(own, held.encoding), "targets": _modules(held) if mixed else ["Linear"]}
+              for n, (own, held) in enumerate(zip(algorithms, facts.held, strict=True)) if own != "FP8_PB_WO"}  # which has no group there
     if groups:
         claim["config_groups"] = groups
     if facts.kv_cache:
         claim["kv_cache_scheme"] = {"dynamic": False, "num_bits": 8, "type": "float"}
-    inner: dict[str, Any] = {"quant_algo": claim["quant_algo"], "kv_cache_quant_algo": "FP8" if facts.kv_cache else None, "exclude_modules": listed}
+    inner: dict[str, Any] = {"quant_algo": algo, "kv_cache_quant_algo": "FP8" if facts.kv_cache else None, "exclude_modules": listed}
     if mixed:
         claim["quantized_layers"] = inner["quantized_layers"] = {
-            module: _layer(algo, held.encoding) for algo, held in zip(algorithms, facts.held, strict=True) for module in _modules(held)}
+            module: _layer(own, held.encoding) for own, held in zip(algorithms, facts.held, strict=True) for module in _modules(held)}
     elif facts.held[0].encoding.strategy == "group":
         inner["group_size"] = base.group_size(facts.held[0].encoding)
     return base.written(facts, claim, {"hf_quant_config.json": {"producer": producer, "quantization": inner}})
+
+
+def merged(facts: Facts) -> Facts:
+    """Encodings with the same algorithm and group size are one."""
+    return base.merged(facts, lambda encoding: _layer(algorithm(encoding, facts.static), encoding))
 
 
 def algorithm(encoding: Encoding, static: bool) -> str:
@@ -54,7 +61,8 @@ def algorithm(encoding: Encoding, static: bool) -> str:
                                "hf_quant_config.json: quant_algo", "choose another layout")
     found = ALGORITHMS[encoding.scheme][static]
     if not found:
-        needs = "needs a static scale of each layer's activations (input_scale), and there is none" if not static else "takes no static scales of activations"
+        lacks = "needs a static scale of each layer's activations (input_scale), and there is none"
+        needs = "takes no static scales of activations" if static else lacks
         raise WeighbridgeError("config-static", f"{encoding.scheme} {needs}", "hf_quant_config.json: quant_algo",
                                "give --activation-scales FILE" if not static else "leave --activation-scales out")
     if found == "FP8_PB_WO" and encoding.block != _BLOCK:

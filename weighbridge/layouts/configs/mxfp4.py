@@ -9,8 +9,8 @@ PUBLISHED = ("model.layers.*.self_attn", "model.layers.*.mlp.router", "model.emb
 
 
 def written(facts: Facts) -> Written:
-    base.no_static(facts, "its readers quantize no activations by a stored scale")
-    base.single(facts)
-    own = base.skip_list(facts, "mxfp4", PUBLISHED)
+    base.refuse_static(facts, "its readers quantize no activations by a stored scale")
+    base.only_encoding(facts, lambda encoding: encoding.scheme)
+    own = base.skip_list(facts, "mxfp4", PUBLISHED, unneeded=False)
     attention = [m for m in facts.quantized if ".experts" not in m]
     return base.written(facts, {"quant_method": "mxfp4", "modules_to_not_convert": own if attention else sorted({*own, *PUBLISHED})})

@@ -46,7 +46,7 @@ class Question(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asking:
+class ListReader:
     """All questions of one reader; `rule` is its row of `skip.RULES`. `multimodal` and `text_only` say how the reader spells paths."""
 
     runtime: str
@@ -87,10 +87,10 @@ def fold(quantized: Iterable[str], plain: Mapping[str, str]) -> list[Unit]:
     return list(found.values())
 
 
-def asking(runtime: str, family: str, units: Sequence[Unit], model_type: str, config: Mapping[str, Any], text_claim: bool) -> Asking | None:
+def list_reader(runtime: str, family: str, units: Sequence[Unit], model_type: str, config: Mapping[str, Any], text_claim: bool) -> ListReader | None:
     """The questions of a reader; None where it has no list for this method, or one that is not known.
 
-    `text_claim`: the claim stands below `text_config`; then paths count with and without the language model's prefix, and towers are not asked for.
+    `text_claim`: the claim stands below `text_config`; then paths count with and without the language model's prefix, and towers are not reader for.
     """
     rule = RULE_OF.get((runtime, family), "")
     if not rule:
@@ -98,25 +98,25 @@ def asking(runtime: str, family: str, units: Sequence[Unit], model_type: str, co
     nested = any(u.stem.startswith("model.language_model.") for u in units)
     listed = config.get("architectures")
     alone = nested and isinstance(listed, list) and bool(listed) and all("CausalLM" in str(a) for a in listed)
-    asked = Asking(runtime, family, rule, model_type, nested and not alone)
+    reader = ListReader(runtime, family, rule, model_type, nested and not alone)
     for unit in units:
-        stem = _path(asked, unit.stem, nested and alone)
+        stem = _path(reader, unit.stem, nested and alone)
         fused = _fused(runtime, unit, stem)
         wanted = unit.plain
         if unit.plain and never_quantized(runtime, family, model_type, unit.stem, unit.role):
             wanted = None
         by_layer = bool(skip.RULES[rule].part)
-        for paths in _paths(asked, unit, stem, fused, text_claim):
+        for paths in _paths(reader, unit, stem, fused, text_claim):
             # What must be quantized must not be named in any way, be it by an expert's matrix or as a joined layer.
             guarded = paths if unit.plain else tuple(dict.fromkeys((*paths, *_nearby(unit, stem, "" if by_layer else fused))))
-            asked.questions.append(Question(unit, guarded, fused if by_layer else "", wanted))
-    return asked
+            reader.questions.append(Question(unit, guarded, fused if by_layer else "", wanted))
+    return reader
 
 
-def _path(asked: Asking, stem: str, text_only: bool) -> str:
-    if asked.runtime == "transformers":
-        return transformers.name(stem, asked.model_type, text_only)
-    return vllm.name(stem, asked.model_type, asked.multimodal) if asked.runtime == "vllm" else stem
+def _path(reader: ListReader, stem: str, text_only: bool) -> str:
+    if reader.runtime == "transformers":
+        return transformers.name(stem, reader.model_type, text_only)
+    return vllm.name(stem, reader.model_type, reader.multimodal) if reader.runtime == "vllm" else stem
 
 
 def _nearby(unit: Unit, stem: str, fused: str) -> list[str]:
@@ -128,27 +128,27 @@ def _fused(runtime: str, unit: Unit, path: str) -> str:
     parent, _, leaf = path.rpartition(".")
     if runtime not in FUSING or unit.expert or leaf not in _FUSED_OF:
         return ""
-    return f"{parent}.{sglang.fused(leaf) if runtime == 'sglang' else _FUSED_OF[leaf]}"
+    return f"{parent}.{sglang.fused_name(leaf) if runtime == 'sglang' else _FUSED_OF[leaf]}"
 
 
-def _paths(asked: Asking, unit: Unit, stem: str, fused: str, text_claim: bool) -> list[tuple[str, ...]]:
+def _paths(reader: ListReader, unit: Unit, stem: str, fused: str, text_claim: bool) -> list[tuple[str, ...]]:
     """Sets of paths; each set is a question of its own."""
     inner = stem.removeprefix("language_model.")
     stems = [stem, inner] if text_claim and inner != stem else [stem]
     if not unit.expert:
-        if asked.rule == "gptq-dynamic" and fused:
+        if reader.rule == "gptq-dynamic" and fused:
             return [(fused,)]  # utils/gptq_utils.py looks at the layer as it is built
         return [(s,) for s in stems]
-    if asked.rule.endswith("compressed-tensors"):
+    if reader.rule.endswith("compressed-tensors"):
         numbers = dict.fromkeys((unit.modules[0], unit.modules[-1]))
         own = [s + m.partition(".experts")[2] for s in stems for m in numbers]
         return [tuple(dict.fromkeys((*stems, *own, *(f"{s}.0.{_GENERIC.get(unit.leaf, unit.leaf)}" for s in stems))))]
-    if asked.rule == "gptq-dynamic":
+    if reader.rule == "gptq-dynamic":
         return [(s, f"{s}.0.{unit.leaf}") for s in stems]
     return [(s,) for s in stems]
 
 
-def torn(units: Sequence[Unit]) -> list[Unit]:
+def split_units(units: Sequence[Unit]) -> list[Unit]:
     """Units of layers that readers join of which one part is quantized and another is not: no list can say that."""
     groups: dict[str, list[Unit]] = {}
     for unit in units:
@@ -160,4 +160,4 @@ def torn(units: Sequence[Unit]) -> list[Unit]:
     return [unit for group in groups.values() if len({u.plain for u in group}) > 1 for unit in group]
 
 
-__all__ = ["FUSING", "Asking", "Question", "Unit", "asking", "fold", "torn"]
+__all__ = ["FUSING", "ListReader", "Question", "Unit", "list_reader", "fold", "split_units"]
