@@ -12,6 +12,7 @@ from weighbridge.layouts import published as forms
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored
 from weighbridge.models.inventory import Inventory
+from weighbridge.models.roles import layer_of
 
 SCALE_SUFFIX = ".weight_scale_inv"
 STACK_SUFFIX = "_scale_inv"  # of a stack of experts, whose name has no `.weight` (transformers 5.24 `integrations/finegrained_fp8.py`)
@@ -44,7 +45,8 @@ def published(inventory: Inventory, linear: Encoding) -> list[Stored]:
 
 def _one(candidate: forms.Candidate, inventory: Inventory, linear: Encoding, files: int) -> Stored:
     first = inventory[candidate.placement.parts[0].weight]
-    number = forms.layer_of(first.name) + 2 if first.name.startswith("layers.") else 1
+    layer = layer_of(first.name)
+    number = layer + 2 if 0 <= layer < files - 1 else 1
     file = f"model-{number:05d}-of-{files:05d}.safetensors"
     scale = SCALE_SUFFIX if candidate.suffix else STACK_SUFFIX
     return Stored(candidate.stem, candidate.suffix, scale, file, candidate.placement, linear if first.linear else None)
