@@ -10,8 +10,8 @@ from weighbridge.encoding.scheme import Encoding
 from weighbridge.errors import Problem
 from weighbridge.layouts import published as forms
 from weighbridge.layouts.options import Options
-from weighbridge.layouts.placement import Stored
-from weighbridge.models.inventory import Inventory
+from weighbridge.layouts.placement import Placement, Stored, whole
+from weighbridge.models.inventory import Inventory, Weight
 from weighbridge.models.roles import layer_of
 
 SCALE_SUFFIX = ".weight_scale_inv"
@@ -27,7 +27,7 @@ def stored(inventory: Inventory, options: Options) -> list[Stored]:
 def requires(inventory: Inventory, options: Options) -> list[Problem]:
     """A weight that lies in one tensor with others must begin at a border of blocks: the stored grid is one for all of them."""
     rows, cols = options.block
-    linear = [form for form in inventory.main_forms if inventory[form.slices[0][0]].linear and form.slices[0][0] in inventory.weights]
+    linear = [form for form in forms.of_makers(inventory) if inventory[form.slices[0][0]].linear]
     cut = [(form, part) for form in linear for part in forms.placement(inventory, form).parts if part.at_row % rows or part.at_col % cols]
     if not cut:
         return []
@@ -40,13 +40,13 @@ def requires(inventory: Inventory, options: Options) -> list[Problem]:
 def published(inventory: Inventory, linear: Encoding) -> list[Stored]:
     """Published names and forms, with `linear` for linear layers and the source's own encoding for the rest."""
     files = 1 + inventory.sizes["layers"]
-    return [_one(candidate, inventory, linear, files) for candidate in forms.published(inventory)]
+    own = [_one(*forms.split(w.published), whole(w), w, linear, files) for w in inventory.weights.values() if w.published]
+    return own + [_one(form.stem, form.suffix, forms.placement(inventory, form), inventory[form.slices[0][0]], linear, files)
+                  for form in forms.of_makers(inventory)]
 
 
-def _one(candidate: forms.Candidate, inventory: Inventory, linear: Encoding, files: int) -> Stored:
-    first = inventory[candidate.placement.parts[0].weight]
+def _one(stem: str, suffix: str, placement: Placement, first: Weight, linear: Encoding, files: int) -> Stored:
+    """`first` is the weight, or the first of those that lie in the tensor."""
     layer = layer_of(first.name)
-    number = layer + 2 if 0 <= layer < files - 1 else 1
-    file = f"model-{number:05d}-of-{files:05d}.safetensors"
-    scale = SCALE_SUFFIX if candidate.suffix else STACK_SUFFIX
-    return Stored(candidate.stem, candidate.suffix, scale, file, candidate.placement, linear if first.linear else None)
+    file = f"model-{layer + 2 if 0 <= layer < files - 1 else 1:05d}-of-{files:05d}.safetensors"
+    return Stored(stem, suffix, SCALE_SUFFIX if suffix else STACK_SUFFIX, file, placement, linear if first.linear else None)

@@ -47,9 +47,12 @@ def stored_forms(inventory: Inventory, held: Callable[[str, str], bool] | None =
 def published(inventory: Inventory) -> list[Candidate]:
     """What the makers store, without draft layers: every weight once, under its own name or in the first form that has it."""
     found = [own(weight) for weight in inventory.weights.values() if weight.published]
-    found += [Candidate(form.stem, form.suffix, placement(inventory, form)) for form in inventory.main_forms
-              if all(name in inventory.weights for name in form.members)]
-    return found
+    return found + [Candidate(form.stem, form.suffix, placement(inventory, form)) for form in of_makers(inventory)]
+
+
+def of_makers(inventory: Inventory) -> list[PublishedForm]:
+    """The makers' forms, without those of draft layers."""
+    return [form for form in inventory.main_forms if all(name in inventory.weights for name in form.members)]
 
 
 def own(weight: Weight) -> Candidate:
