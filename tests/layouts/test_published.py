@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import weighbridge as wb
-
 from tests.inspection.tables import CONFIGS, TABLES
 from tests.models.test_tables import shapes
 from tests.models.variants import COMMON, VARIANTS, config_of

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weighbridge.errors import WeighbridgeError
+from weighbridge.layouts import hf_bf16
+from weighbridge.layouts.options import Options
 from weighbridge.layouts.published import published, stored_forms
 from weighbridge.models import inventory, inventory_of
-from weighbridge.errors import WeighbridgeError
 
 CONFIG = {"model_type": "nobody_knows", "hidden_size": 64, "num_attention_heads": 4, "moe_k": 2, "num_experts": 4}
 AT = "model.layers.1."
@@ -66,3 +68,10 @@ def test_every_tensor_is_kept_whole(tensors: dict[str, tuple[tuple[int, ...], bo
     made = inventory_of(CONFIG, tensors)
     assert sum(weight.parameters for weight in made.weights.values()) == sum(prod(shape) for shape, _ in tensors.values())
     assert {c.name: c.placement.shape for c in published(made)} == {name: shape for name, (shape, _) in tensors.items()}
+
+
+def test_a_layout_spreads_an_unknown_model_over_files_by_layer() -> None:
+    files = {stored.name: stored.file for stored in hf_bf16.stored(inventory_of(CONFIG, TENSORS), Options())}
+    assert files.keys() == TENSORS.keys()
+    assert {file for name, file in files.items() if name.startswith(AT)} == {"model-00003-of-00003.safetensors"}
+    assert files["lm_head.weight"] == "model-00001-of-00003.safetensors"

@@ -77,6 +77,11 @@ def test_what_is_no_size_is_refused_or_zero(value: object) -> None:
     assert stated_sizes(config)["inter"] == 0 == model_sizes(config).inter
 
 
+def test_a_zero_under_another_word_hides_nothing() -> None:
+    assert stated_sizes({"num_local_experts": 0, "num_experts": 8, "moe_k": [2, 2], "num_experts_per_tok": 2})["experts"] == 8
+    assert stated_sizes({"num_experts_per_tok": "2", "moe_k": 3})["top_k"] == 3
+
+
 @given(st.dictionaries(st.sampled_from([key for row in SIZES.values() for key in row.keys] + ["text_config", "model_type"]),
                        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.sampled_from(list(VARIANTS)),
                                  st.dictionaries(st.sampled_from(["hidden_size", "num_attention_heads"]), st.integers()))))

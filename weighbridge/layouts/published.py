@@ -13,8 +13,6 @@ from typing import NamedTuple
 from weighbridge.layouts.placement import Placement, join, stack, whole
 from weighbridge.models.inventory import Inventory, PublishedForm, Weight
 
-_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
-
 
 class Candidate(NamedTuple):
     """A stored tensor that may hold a weight: its name is `stem + suffix`, and `placement` has all that lies in it."""
@@ -80,9 +78,3 @@ def _vectors(slices: list[list[Weight]], stacked: bool) -> Placement:
     """Vectors in a row; of a stack, each slice is a row of a plain matrix."""
     rows = [join(1, *(whole(weight) for weight in part)) if len(part) > 1 else whole(part[0]) for part in slices]
     return join(0, *(row._replace(vector=False) for row in rows)) if stacked else rows[0]
-
-
-def layer_of(name: str) -> int:
-    """The number of the layer that a logical weight belongs to, or -1."""
-    found = _LAYER.search(name)
-    return int(found[1]) if found else -1

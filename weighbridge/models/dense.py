@@ -5,6 +5,8 @@ Source: transformers 5.24 `models/<model_type>/modeling_*.py` and `configuration
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from weighbridge.models import decoder, parts
@@ -22,7 +24,7 @@ FOUR_NORMS = (("input_norm", "input_layernorm"), ("attn_out_norm", "post_attenti
 class Row(NamedTuple):
     """One family. `biases`: (flag of the config, its default, what has a bias then). `fused`: q, k, v in one tensor, gate and up in one."""
 
-    defaults: dict[str, int] = {}
+    defaults: Mapping[str, int] = MappingProxyType({})
     biases: tuple[tuple[str, bool, tuple[str, ...]], ...] = ()
     norms: tuple[tuple[str, str], ...] = parts.NORMS
     qk_norm: str = "none"

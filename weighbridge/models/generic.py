@@ -12,15 +12,14 @@ from math import prod
 from typing import Any
 
 from weighbridge.models.inventory import Collector, Inventory, PublishedForm, Weight
-from weighbridge.models.roles import role_of
-from weighbridge.models.sizes import stated_sizes
+from weighbridge.models.roles import layer_of, role_of
+from weighbridge.models.sizes import LAYERS, stated_sizes
 
 # name of the weight without quantization -> (its shape in values, whether its format holds matrices: it is quantized).
 Tensors = Mapping[str, tuple[tuple[int, ...], bool]]
 # By these roles a two-dimensional weight is the matrix of a linear layer that readers quantize.
 LINEAR = ("attention", "mlp", "experts", "shared_experts")
 PROJECTION = re.compile(r"proj|linear|dense|fc\d|^w\d|^wq|^wk|^wv|^wo|^(query|key|value)$|qkv")
-_LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
 UNKNOWN = (
     "which weights a reader fuses (q, k and v; gate and up): scales that must be equal over fused partners are not made equal",
     "along which axis a weight may be cut for tensor parallelism, and into how many parts",
@@ -36,8 +35,8 @@ def generic(config: Mapping[str, Any], tensors: Tensors) -> Inventory:
     """
     weights, forms = as_stored(tensors)
     sizes = stated_sizes(config)
-    last = max((int(found[1]) for name in tensors if (found := _LAYER.search(name))), default=-1)
-    sizes["layers"] = sizes["layers"] or last + 1
+    last = max((layer_of(name) for name in tensors), default=-1)
+    sizes["layers"] = sizes["layers"] or min(last + 1, LAYERS)
     return Inventory(str(config.get("model_type") or "unknown"), sizes, weights, forms=forms, unknown=(*UNKNOWN, *_stacks(tensors)))
 
 

@@ -78,11 +78,10 @@ class Inventory:
     @cached_property
     def main_forms(self) -> tuple[PublishedForm, ...]:
         """The forms of the makers: they hold what has no tensor of its own, each weight once."""
-        found, held = [], set()
+        found, held = [], set[str]()
         for form in self.forms:
-            members = list(form.members)
-            if not any(self[name].published or name in held for name in members):
-                held.update(members)
+            if not any(self[name].published or name in held for name in form.members):
+                held.update(form.members)
                 found.append(form)
         return tuple(found)
 

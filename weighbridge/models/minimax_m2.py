@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.models import decoder, parts
+from weighbridge.models import decoder
 from weighbridge.models.architecture import Architecture, Routing, Settings, read_rope
 from weighbridge.models.inventory import Collector, Inventory
 from weighbridge.models.sizes import DENSE, ROUTED, Wanted

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 ATTENTION = {
     "q_proj": "q", "k_proj": "k", "v_proj": "v", "o_proj": "o", "out_proj": "o", "qkv_proj": "qkv", "query_key_value": "qkv",
     "q_a_proj": "q_a", "q_b_proj": "q_b", "kv_a_proj_with_mqa": "kv_a", "kv_b_proj": "kv_b", "fused_qkv_a_proj_with_mqa": "qkv_a",
@@ -19,6 +21,13 @@ TOWERS = {"visual": "vision", "vision_tower": "vision", "vision_model": "vision"
           "audio_encoder": "audio", "audio_tower": "audio", "speech_embeddings": "audio"}
 SHARED = {"shared_experts", "shared_expert", "shared_mlp"}
 MTP_WORDS = {"eh_proj", "enorm", "hnorm", "shared_head", "mtp"}
+_LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
+
+
+def layer_of(name: str) -> int:
+    """The number of the layer that a name belongs to, or -1."""
+    found = _LAYER.search(name)
+    return int(found[1][:9]) if found else -1
 
 
 def role_of(module: str, leaf: str) -> str:

@@ -205,15 +205,24 @@ def nested_config(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def stated_sizes(config: Mapping[str, Any], wanted: Wanted = ANY) -> dict[str, int]:
-    """Every size of the table as the family reads it; 0 where the config states none, or nothing that can be a size. Never an error."""
+    """Every size of the table as the family reads it; 0 where the config states none, or nothing that can be a size. Never an error.
+
+    Where a key holds no size, the next one of the same meaning is asked: libraries leave a 0 under a word of their own.
+    """
     read = Sizes(config)
     found: dict[str, int] = {}
     for name in SIZES:
         before = len(read.problems)
         value = read.size(name, wanted, found) if name in wanted.names or name == "context" else 0
-        derived_from_nothing = name == "head_dim" and not read.stated.get(name) and not (found["hidden"] and found["heads"])
-        found[name] = 0 if len(read.problems) > before or derived_from_nothing else value
+        if len(read.problems) > before:
+            value = next((read.get(key) for key in keys_of(name, wanted) if _is_size(read.get(key), SIZES[name])), 0)
+        underived = name == "head_dim" and name in read.derived and not (found["hidden"] and found["heads"])
+        found[name] = 0 if underived else value
     return found
+
+
+def _is_size(value: object, row: Size) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= row.most
 
 
 def shortened(config: Mapping[str, Any], layers: int, drafts: bool = True) -> dict[str, Any]:
