@@ -76,3 +76,10 @@ def test_floats_are_the_values_of_the_bytes(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["F8_E8M0", "U8"])
 def test_an_exponent_is_reinterpreted_never_cast(dtype: str) -> None:
     assert codec.floats(np.array([120, 127, 130, 140], np.uint8), dtype).tolist() == [2.0**-7, 1, 8, 8192]
+
+
+def test_rounding_to_e4m3_goes_by_its_codes() -> None:
+    some = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
+    middles = ((codec.table("e4m3fn")[1:126] + codec.table("e4m3fn")[:125]) / 2).astype(np.float32)
+    value = np.concatenate([some, middles, np.nextafter(middles, np.float32(9999)), np.nextafter(middles, np.float32(0)), [np.float32(464)]])
+    assert np.array_equal(codec.rounded(value, "F8_E4M3"), codec.table("e4m3fn")[codec.encode(value, "e4m3fn")], equal_nan=True)

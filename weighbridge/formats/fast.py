@@ -213,7 +213,8 @@ def _target(form: Element, rule: Rule) -> tuple[int, int, int, int]:
     from weighbridge.formats.kernels import encode
 
     if form.kind == "float":
-        return (encode.FLOAT_UP if rule.half_up else encode.FLOAT), form.bits, form.mantissa, form.bias
+        kind = encode.FLOAT if form.name != "e2m1" else encode.E2M1_UP if rule.half_up else encode.E2M1
+        return kind, form.bits, form.mantissa, form.bias
     return (encode.OFFSET if form.kind == "offset" else encode.SIGNED), form.bits, 0, form.bias
 
 
