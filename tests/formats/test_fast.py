@@ -20,7 +20,7 @@ from .conftest import encoding_of
 from .test_codec import PACKINGS
 from .test_quantize import KINDS, WRITABLE
 
-SHAPES = [(96, 160), (64, 4160), (7, 96), (33, 8200)]
+SHAPES = {"F32": [(96, 160), (33, 4200)], "BF16": [(64, 4160), (7, 96)], "F16": [(32, 8200)]}
 RULE_OF = {"ct-int4-zeros": "", "gptq-int4": "gptq-zeros"}
 
 
@@ -64,8 +64,7 @@ def test_every_code_of_every_element(element: str, dtype: str, stored) -> None:
         assert same(fast.decode(q, dtype), spelled(q.decode(), dtype)), scale
 
 
-@pytest.mark.parametrize("dtype", fast.RESULTS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("dtype", "shape"), [(dtype, shape) for dtype, shapes in SHAPES.items() for shape in shapes])
 @pytest.mark.parametrize("name", SCHEMES)
 def test_decoding(name: str, shape: tuple[int, int], dtype: str, stored) -> None:
     encoding = encoding_of(name)
@@ -178,3 +177,19 @@ def test_codes_of_every_float(element: str) -> None:
         q, _ = quantize(value, encoding, kept, rule=rule)
         assert RULES[rule].signed_zero
         assert np.array_equal(fast.quantize_stored(value, encoding, kept, rule=rule).codes, q.codes_RC)
+
+
+@pytest.mark.parametrize("block", [(128, 128), (64, 64), (1, 1 << 20), (0, 0)])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_wide_blocks_of_fp8(block: tuple[int, int], bf16: bool) -> None:
+    """By the kernels of FP8 blocks."""
+    value = np.random.default_rng(3).standard_normal((130, 300)).astype(np.float32)
+    bits = fp8.to_bf16(value)
+    value = fp8.from_bf16(bits) if bf16 else value
+    encoding = encoding_of("modelopt-fp8") if block == (0, 0) else encoding_of("fp8-block", block=block)
+    q, _ = quantize(value, encoding)
+    made = fast.quantize_stored(bits if bf16 else value, encoding)
+    assert np.array_equal(made.codes, q.codes_RC) and np.array_equal(made.grids[0].values, q.scale.values)
+    for part in (q, q.cut(3, 70, 100, 201)):
+        for dtype in fast.RESULTS:
+            assert same(fast.decode(part, dtype), spelled(part.decode(), dtype))

@@ -168,3 +168,19 @@ def test_powers_of_two_under_blocks() -> None:
     assert refused == 0 and within(values_of("wide"), q.decode(), q, encoding).all()
     plain_scales = quantize(values_of("wide"), encoding_of("fp8-block")).q.scale.own
     assert ((q.scale.own >= plain_scales) & (q.scale.own < 2 * plain_scales)).all()
+
+
+@pytest.mark.parametrize("name", [n for n in WRITABLE if n.endswith(("-tensor", "nvfp4")) or n == "modelopt-fp8"])
+def test_rows_of_a_tensor_with_its_largest_are_those_of_the_whole(name: str) -> None:
+    value = values_of("gaussian")
+    whole, _ = quantize(value, encoding_of(name))
+    largest = float(np.abs(value).max())
+    parts = [quantize(value[rows], encoding_of(name), largest=largest).q for rows in (slice(0, 16), slice(16, 64))]
+    assert np.array_equal(np.concatenate([part.codes_RC for part in parts]), whole.codes_RC)
+    assert np.array_equal(np.concatenate([part.decode() for part in parts]), whole.decode())
+
+
+def test_a_value_that_is_no_number_shows_beside_a_largest_one() -> None:
+    value = values_of("gaussian")
+    value[3, 3] = np.nan
+    assert quantize(value, encoding_of("ct-fp8-tensor"), largest=9.0).refused == 1
