@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weighbridge.formats import codec
@@ -49,6 +49,7 @@ def test_an_exponent_is_exact_or_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("packing", sorted(PACKINGS), ids=lambda p: f"{p.width}bits-{p.size}-{p.starts[1]}-{p.axis}")
+@settings(max_examples=25, deadline=None)
 @given(rows=st.integers(1, 70), cols=st.integers(1, 70), seed=st.integers(0, 99))
 def test_unpacking_is_the_inverse_of_packing(packing, rows: int, cols: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(0, 1 << packing.width, (rows, cols)).astype(np.uint8)

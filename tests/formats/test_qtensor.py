@@ -47,7 +47,7 @@ def test_every_scheme_reads(name: str, stored) -> None:
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-@settings(max_examples=15)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_rows_and_cuts(name: str, stored, data) -> None:
     encoding = encoding_of(name)
