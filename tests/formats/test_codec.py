@@ -84,3 +84,8 @@ def test_rounding_to_e4m3_goes_by_its_codes() -> None:
     middles = ((codec.table("e4m3fn")[1:126] + codec.table("e4m3fn")[:125]) / 2).astype(np.float32)
     value = np.concatenate([some, middles, np.nextafter(middles, np.float32(9999)), np.nextafter(middles, np.float32(0)), [np.float32(464)]])
     assert np.array_equal(codec.rounded(value, "F8_E4M3"), codec.table("e4m3fn")[codec.encode(value, "e4m3fn")], equal_nan=True)
+
+
+def test_a_book_with_one_value_twice_gives_the_smaller_code() -> None:
+    assert codec.encode(np.array([0.0, 0.001, -0.001]), "fp4").tolist() == [0, 0, 0]
+    assert codec.encode(np.array([0.0, 0.9, -0.9, 1.0, 2.0, np.inf, -np.inf]), "nf4").tolist() == [7, 15, 0, 15, 15, 15, 0]

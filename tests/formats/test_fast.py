@@ -145,6 +145,14 @@ def test_quantizing_of_long_ragged_rows(name: str) -> None:
         assert np.array_equal(made.codes, codec.pack(q.codes_RC, q.encoding.code.packing))
 
 
+@pytest.mark.parametrize("name", [n for n in WRITABLE if "channel" in n])
+def test_quantizing_of_rows_that_end_within_a_word(name: str) -> None:
+    """Two strips of a row, and a second one that is shorter than the first: what is behind its codes must be zero."""
+    value = np.random.default_rng(9).standard_normal((8, 4096 + 11)).astype(np.float32)
+    q, _ = quantize(value, encoding_of(name))
+    assert np.array_equal(fast.quantize_stored(value, encoding_of(name)).codes, codec.pack(q.codes_RC, q.encoding.code.packing))
+
+
 @pytest.mark.parametrize("name", WRITABLE)
 def test_kept_scales(name: str) -> None:
     """Decoding to float32 and quantizing with the stored scales gives every byte back."""
