@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weighbridge.formats import codec
@@ -49,6 +49,7 @@ def test_an_exponent_is_exact_or_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("packing", sorted(PACKINGS), ids=lambda p: f"{p.width}bits-{p.size}-{p.starts[1]}-{p.axis}")
+@settings(max_examples=25, deadline=None)
 @given(rows=st.integers(1, 70), cols=st.integers(1, 70), seed=st.integers(0, 99))
 def test_unpacking_is_the_inverse_of_packing(packing, rows: int, cols: int, seed: int) -> None:
     codes = np.random.default_rng(seed).integers(0, 1 << packing.width, (rows, cols)).astype(np.uint8)
@@ -76,3 +77,15 @@ def test_floats_are_the_values_of_the_bytes(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["F8_E8M0", "U8"])
 def test_an_exponent_is_reinterpreted_never_cast(dtype: str) -> None:
     assert codec.floats(np.array([120, 127, 130, 140], np.uint8), dtype).tolist() == [2.0**-7, 1, 8, 8192]
+
+
+def test_rounding_to_e4m3_goes_by_its_codes() -> None:
+    some = (np.arange(1 << 16, dtype=np.uint32) << 16).view(np.float32)
+    middles = ((codec.table("e4m3fn")[1:126] + codec.table("e4m3fn")[:125]) / 2).astype(np.float32)
+    value = np.concatenate([some, middles, np.nextafter(middles, np.float32(9999)), np.nextafter(middles, np.float32(0)), [np.float32(464)]])
+    assert np.array_equal(codec.rounded(value, "F8_E4M3"), codec.table("e4m3fn")[codec.encode(value, "e4m3fn")], equal_nan=True)
+
+
+def test_a_book_with_one_value_twice_gives_the_smaller_code() -> None:
+    assert codec.encode(np.array([0.0, 0.001, -0.001]), "fp4").tolist() == [0, 0, 0]
+    assert codec.encode(np.array([0.0, 0.9, -0.9, 1.0, 2.0, np.inf, -np.inf]), "nf4").tolist() == [7, 15, 0, 15, 15, 15, 0]

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weighbridge.formats import codec
+from weighbridge.formats.packing import whole
 from weighbridge.formats.qtensor import QTensor
-from weighbridge.formats.scheme import Role, plain
+from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.formats.stored import read
 
@@ -47,7 +48,7 @@ def test_every_scheme_reads(name: str, stored) -> None:
 
 
 @pytest.mark.parametrize("name", SCHEMES)
-@settings(max_examples=15)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_rows_and_cuts(name: str, stored, data) -> None:
     encoding = encoding_of(name)
@@ -66,6 +67,23 @@ def test_rows_and_cuts(name: str, stored, data) -> None:
     down, right = data.draw(st.integers(0, rows - 1)), data.draw(st.integers(0, cols - 1))
     again = cut.T.cut(right, down, cols - right, rows - down)
     assert np.array_equal(again.decode(), want[down:, right:].T, equal_nan=True)
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_blocks_of_several_sizes(data) -> None:
+    """No published scheme has two; the grids are cut at whole periods of all of them."""
+    first, second = (Field(Role.SCALE, (suffix,), "f32", ("F32",), block, whole(32)) for suffix, block in ((".a", (2, 6)), (".b", (3, 4))))
+    encoding = Encoding("two", "block", Field(Role.CODE, (".weight",), "int8", ("I8",)), (first, second))
+    shape, rng = (19, 41), np.random.default_rng(7)
+    fields = {".weight": rng.integers(0, 256, shape).astype(np.uint8), ".a": rng.random(first.grid(*shape), np.float32),
+              ".b": rng.random(second.grid(*shape), np.float32)}
+    whole_q = read(encoding, shape, fields.get)
+    want = whole_q.decode()
+    start, top, left = data.draw(st.integers(0, 10)), data.draw(st.integers(0, 5)), data.draw(st.integers(0, 30))
+    cut = read(encoding, shape, fields.get, (start, 19)).cut(top, left, 3, 9)
+    assert np.array_equal(cut.decode(), want[start + top : start + top + 3, left : left + 9])
+    assert np.array_equal(cut.T.cut(2, 1, 5, 2).decode(), want[start + top + 1 : start + top + 3, left + 2 : left + 7].T)
 
 
 def test_codes_are_a_view_of_the_bytes(stored) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cache
 
+import ml_dtypes
 import numpy as np
 
 from weighbridge.encoding import codec as floats8
@@ -170,6 +171,9 @@ def to_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
 def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     """float32 values as a dtype holds them."""
     values = np.asarray(values, np.float32)
+    if dtype == "F8_E4M3":  # the same as by way of the codes, and sooner: scales are many
+        with np.errstate(invalid="ignore"):
+            return np.clip(values, np.float32(-448), np.float32(448)).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
     return values if dtype == "F32" else floats(to_dtype(values, dtype), dtype).reshape(values.shape)
 
 
@@ -225,7 +229,8 @@ def combined(field: Field, own: np.ndarray, inner: Mapping[str, np.ndarray]) -> 
         for part in field.inner:
             if part.suffix not in inner:
                 continue
-            spread = spread_over(inner[part.suffix], part.block, values.shape)
+            grid = inner[part.suffix]
+            spread = grid if grid.size == 1 else spread_over(grid, part.block, values.shape)
             if part.role is Role.DIVISOR:
                 values = values / spread
             elif part.role is Role.OFFSET:

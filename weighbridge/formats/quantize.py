@@ -11,7 +11,7 @@ from weighbridge.formats import codec
 from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.qtensor import Grid, QTensor
 from weighbridge.formats.rules import RULES, Blocks, Rule
-from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.formats.scheme import WHOLE, Encoding, Field, Role
 from weighbridge.formats.schemes import SCHEMES
 
 E2M1_MIDDLES = np.array([0.25, 0.75, 1.25, 1.75, 2.5, 3.5, 5], np.float32)
@@ -30,7 +30,7 @@ def quantize(values: np.ndarray, encoding: Encoding, given: Mapping[str, np.ndar
 
     `given` are factors' own values by suffix, float32 grids: they are kept and the rest follows from them. Where all are given, a -0 keeps its sign,
     too: so decoded values get their codes back. `largest` is the largest magnitude of the
-    tensor and of what readers fuse with it, for schemes with a scale for the tensor (default: of these values). `rule` names another rule than the
+    tensor and of what readers fuse with it, for schemes with a scale for the tensor (default: of these values, which must then be all of it). `rule` names another rule than the
     scheme's. Raises ValueError for a scheme that has none.
     """
     values, given = np.asarray(values, np.float32), given or {}
@@ -60,7 +60,18 @@ def blocks_of(values: np.ndarray, encoding: Encoding, largest: float | None = No
     starts = [np.arange(0, length, size or max(1, length)) for length, size in zip(values.shape, encoding.block, strict=True)]
     low = np.minimum.reduceat(np.minimum.reduceat(values, starts[0], axis=0), starts[1], axis=1)
     high = np.maximum.reduceat(np.maximum.reduceat(values, starts[0], axis=0), starts[1], axis=1)
-    return Blocks(low, high, np.float32(np.abs(values).max() if largest is None else largest))
+    return with_largest(low, high, encoding, largest)
+
+
+def with_largest(low: np.ndarray, high: np.ndarray, encoding: Encoding, largest: float | None) -> Blocks:
+    """The ranges with the largest magnitude of the tensor: it is the range itself where one scale holds for the tensor."""
+    blocks = Blocks(low, high, np.float32(0))
+    if largest is None:
+        return blocks._replace(largest=np.float32(blocks.amax.max()))
+    whole = np.float32(largest)
+    if encoding.block == (WHOLE, WHOLE):
+        return Blocks(np.minimum(low, -whole), np.maximum(high, whole), whole)
+    return blocks._replace(largest=whole)
 
 
 def grids_of(blocks: Blocks, encoding: Encoding, given: Mapping[str, np.ndarray], rule: Rule) -> tuple[tuple[Grid, ...], Rule]:

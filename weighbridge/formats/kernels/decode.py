@@ -11,6 +11,7 @@ import numpy as np
 
 from weighbridge.encoding.kernels.memory import bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_i32, load_u8, store_f32, store_u16
 from weighbridge.formats.kernels.bits import BYTES, STRIP, unpack_strip
+from weighbridge.formats.kernels.groups import store_same
 
 FLOAT, FLOAT_NAN, OFFSET, SIGNED, TABLE = range(5)
 F32, BF16, F16 = 4, 2, 1  # results
@@ -74,26 +75,35 @@ def look(codes, n, kind, bits, mantissa, bias, table, dst):
 
 
 @inner
+def spread_groups(grid, n, halves, dst):
+    """Each of the grid's values 16 or 32 times, for n elements, whole groups."""
+    if halves == 1:
+        for block in range(n // 16):
+            store_same(dst + 64 * block, load_f32(grid, block))
+    else:
+        for block in range(n // 32):
+            value = load_f32(grid, block)
+            store_same(dst + 128 * block, value)
+            store_same(dst + 128 * block + 64, value)
+
+
+@inner
 def spread(grid, column, n, width, dst):
     """The grid's values for n elements from `column` on, float32."""
     if width == 1:
-        for j in range(n):
-            store_f32(dst, j, load_f32(grid, column + j))
+        for k in range(n):
+            store_f32(dst, k, load_f32(grid, column + k))
         return
     j = 0
+    if (width == 16 or width == 32) and column % width == 0:
+        j = n // width * width
+        spread_groups(grid + 4 * (column // width), j, width // 16, dst)
     while j < n:
         block = (column + j) // width
         size = min(n, (block + 1) * width - column) - j
         value = load_f32(grid, block)
-        if size == 16:
-            for k in range(16):
-                store_f32(dst, j + k, value)
-        elif size == 32:
-            for k in range(32):
-                store_f32(dst, j + k, value)
-        else:
-            for k in range(size):
-                store_f32(dst, j + k, value)
+        for k in range(size):
+            store_f32(dst, j + k, value)
         j += size
 
 

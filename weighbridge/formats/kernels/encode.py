@@ -1,7 +1,7 @@
 """float32 and bfloat16 values to stored codes, with scales and zero points that are given; and the ranges from which these are made.
 
-An element is (kind, bits, mantissa, bias, low, high): FLOAT, a small float within +-high, ties to the even code; FLOAT_UP: halves away from zero
-(E2M1 alone); OFFSET, SIGNED: integers from low to high, ties to the even one. The grids are as in `decode`.
+An element is (kind, bits, mantissa, bias, low, high): FLOAT, a small float within +-high, ties to the even code; E2M1, the same for that element;
+E2M1_UP, halves away from zero; OFFSET, SIGNED, integers from low to high, ties to the even one. The grids are as in `decode`.
 """
 
 import numpy as np
@@ -9,8 +9,9 @@ import numpy as np
 from weighbridge.encoding.kernels.memory import bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_i32, load_u16, load_u32, store_f32, store_u8
 from weighbridge.formats.kernels.bits import STRIP, pack_strip
 from weighbridge.formats.kernels.decode import spread
+from weighbridge.formats.kernels.groups import least_bf16, least_f32, most_bf16, most_f32
 
-FLOAT, FLOAT_UP, OFFSET, SIGNED = range(4)
+FLOAT, E2M1, E2M1_UP, OFFSET, SIGNED = range(5)
 SIGNATURE = f"void({', '.join(['int64'] * 23)}, float64, float64, {', '.join(['int64'] * 5)})"
 
 
@@ -51,11 +52,35 @@ def range_of_run(src, n, item, low, high):
     return low, high
 
 
+@inner
+def range_of_16(src, item):
+    if item == 2:
+        return least_bf16(src), most_bf16(src)
+    return least_f32(src), most_f32(src)
+
+
+@inner
+def ranges_of_groups(src, item, columns, halves, low, high):
+    """The ranges of whole groups of 16 or 32 values in a row."""
+    for block in range(columns):
+        group = src + item * 16 * halves * block
+        least, most = range_of_16(group, item)
+        if halves == 2:
+            more_least, more_most = range_of_16(group + item * 16, item)
+            least, most = min(least, more_least), max(most, more_most)
+        store_f32(low, block, f32_of_bits(np.uint32(key_of(np.uint32(least)))))
+        store_f32(high, block, f32_of_bits(np.uint32(key_of(np.uint32(most)))))
+
+
 @kernel(f"void({', '.join(['int64'] * 10)})")
 def ranges(src, src_ld, item, R, C, bR, bC, low, high, ld):
     """float32 grids of the least and the greatest value of each block. A block with NaN gets NaN in one of them."""
     top, bottom = np.int32(0x7FFFFFFF), np.int32(-0x80000000)
     columns = (C + bC - 1) // bC
+    if bR == 1 and (bC == 16 or bC == 32) and C % bC == 0:
+        for i in range(R):
+            ranges_of_groups(src + item * i * src_ld, item, columns, bC // 16, low + 4 * i * ld, high + 4 * i * ld)
+        return
     for i in range(R):
         line, first = i // bR * ld, i % bR == 0
         last = i % bR == bR - 1 or i == R - 1
@@ -115,8 +140,22 @@ def float_codes(values, n, bits, mantissa, bias, peak, signed_zero, dst):
 
 
 @inner
+def e2m1_codes(values, n, signed_zero, dst):
+    """Ties to the even code: a middle counts where the code above it is even."""
+    for j in range(n):
+        value = load_f32(values, j)
+        size = abs(value)
+        code = np.int32(size > np.float32(0.25)) + np.int32(size >= np.float32(0.75)) + np.int32(size > np.float32(1.25))
+        code += np.int32(size >= np.float32(1.75)) + np.int32(size > np.float32(2.5)) + np.int32(size >= np.float32(3.5))
+        code += np.int32(size > np.float32(5.0))
+        sign = np.uint32((bits_of_f32(value) >> np.uint32(28)) & np.uint32(8))
+        sign = np.uint32(0) if value == 0 and not signed_zero else sign
+        store_u8(dst, j, np.uint8(np.uint32(code) | sign))
+
+
+@inner
 def e2m1_up(values, n, dst):
-    """E2M1 codes, halves away from zero."""
+    """Halves away from zero."""
     for j in range(n):
         value = load_f32(values, j)
         size = abs(value)
@@ -155,7 +194,9 @@ def encode(src, src_ld, item, R, C, scale, scale_ld, zero, zero_ld, bR, bC, kind
                 add(value, zeros, n, rounds_first != 0)
             if element == FLOAT:
                 float_codes(value, n, bits, mantissa, bias, np.float32(high), signed_zero != 0, codes)
-            elif element == FLOAT_UP:
+            elif element == E2M1:
+                e2m1_codes(value, n, signed_zero != 0, codes)
+            elif element == E2M1_UP:
                 e2m1_up(value, n, codes)
             else:
                 integer_codes(value, n, bits, np.int32(bias), np.float32(low), np.float32(high), codes)
