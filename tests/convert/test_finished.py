@@ -164,6 +164,19 @@ def test_a_manifest_without_hashes_is_made_anew(source, tmp_path):
     assert all_bytes(out) == wanted
 
 
+@pytest.mark.parametrize("change", [{"more": {"bytes": 0, "hash": "0" * 32}}, {"config.json": None}])
+def test_a_manifest_that_names_other_files_is_made_anew(source, tmp_path, change):
+    """Whole by its own hash, and of the same plan: its list decides nothing that the plan does not know."""
+    from weighbridge.convert.manifest import encode
+
+    out = convert(source, tmp_path / "out", "neuron")
+    wanted, manifest = all_bytes(out), load_json(out / "weighbridge.json")
+    manifest["files"] = {name: record for name, record in (manifest["files"] | change).items() if record}
+    (out / "weighbridge.json").write_bytes(encode({key: value for key, value in manifest.items() if key not in ("hashes", "seal")}))
+    result = wb.open(source).convert(out, "neuron")
+    assert not result.already and "weighbridge.json" in result.again and all_bytes(out) == wanted
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", '{"name": "mine"}'])
 def test_a_file_of_the_manifests_name_that_is_none_is_not_overwritten(source, tmp_path, text):
     (tmp_path / "out").mkdir()

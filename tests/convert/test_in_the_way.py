@@ -205,6 +205,8 @@ def test_a_companion_behind_a_link_out_of_the_source_is_not_copied(source, tmp_p
     assert main(["convert", str(source), str(tmp_path / "out"), "--to", "hf-bf16"]) == 2
     said = capsys.readouterr().err
     assert name in said and str(outside / "file") in said and not (tmp_path / "out").exists()
+    assert main(["convert", str(source), "--to", "hf-bf16", "--dry-run"]) == 1
+    assert "link-leads-out" in capsys.readouterr().out
 
 
 def test_a_companion_behind_a_link_inside_the_source_or_the_hubs_cache_is_copied(source, tmp_path):

@@ -101,14 +101,16 @@ class Output:
         if not manifests.sealed(raw):
             self.again[MANIFEST] = "was changed after it was written"
             return False
-        self._compare(manifest, digest(raw).hex())
-        return True
+        return self._compare(manifest, digest(raw).hex())
 
-    def _compare(self, manifest: Manifest, output: str) -> None:
+    def _compare(self, manifest: Manifest, output: str) -> bool:
         """A finished folder: its source must be the one that it was made from, and each of its files must be there as recorded."""
         assert self.folder is not None
         seen = looks.load(self.root, output)
         self.origin.require_same(manifest.source, seen.source, self.root, self.progress)
+        if manifest.files.keys() != set(self.names):
+            self.again[MANIFEST] = "names other files than those that this conversion makes"
+            return False
         rows = compare(manifest.files, self.folder.open_file, seen.output.same, self.progress)
         self.again = {row.name: row.problem for row in rows if row.problem}
         self.done = {name: record for name, record in manifest.files.items() if name not in self.again}
@@ -120,6 +122,7 @@ class Output:
             self._bring_to_disk()
             self._clear()
             self._remember(output)
+        return True
 
     def _require_own(self, held: list[str]) -> None:
         """Everything in an unfinished folder must be what this conversion makes there."""
@@ -221,7 +224,7 @@ class Output:
             self.folder.bring_to_disk([*self.done, *([MANIFEST] if self.finished else [])])
 
     def _clear(self) -> None:
-        """Remove the work folder, the lock last."""
+        """Remove the work folder and what lies in it, the lock last."""
         assert self.folder is not None
         if self.folder.status(WORK) is None:
             return
@@ -231,7 +234,14 @@ class Output:
         for name in [*(name + PARTIAL for name in [*self.names, MANIFEST]), *(f"{WORK}/{name}" for name in OWN[WORK])]:
             if self.folder.require_file(name):
                 self.folder.remove(name)
-        self.folder.remove_sub(WORK)
+        # NFS keeps a file that is open under another name in its folder, so the handle goes first. Who took the folder meanwhile removes it.
+        system.CURRENT.close(self.lock)
+        self.lock = None
+        try:
+            self.folder.remove_sub(WORK)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
 
     def _require_own_work(self) -> None:
         assert self.folder is not None
