@@ -119,8 +119,8 @@ def test_a_link_as_work_folder_beside_a_finished_output(source, tmp_path, outsid
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["{shard}", "{shard}.partial", "config.json", "config.json.partial", "README.md", "weighbridge.json", "weighbridge.json.partial",
-                                  "model.safetensors.index.json"])
+@pytest.mark.parametrize("name", ["{shard}", "{shard}.partial", "config.json", "config.json.partial", "README.md", "weighbridge.json",
+                                  "weighbridge.json.partial", "model.safetensors.index.json"])
 def test_things_under_the_names_of_the_output(source, tmp_path, outside, kind, name):
     out = tmp_path / "out"
     plan = plan_of(source)
@@ -176,7 +176,8 @@ def test_a_planted_journal_that_calls_garbage_done_is_not_believed(source, tmp_p
         assert all_bytes(out) == all_bytes(tmp_path / "whole") and name in result.again
 
 
-@pytest.mark.parametrize("line", [{"file": "../outside/file", "size": 4}, {"file": "/etc/passwd", "size": 1}, {"file": 1}, {"file": "x", "losses": 1}, [], 1, None,
+@pytest.mark.parametrize("line", [{"file": "../outside/file", "size": 4}, {"file": "/etc/passwd", "size": 1}, {"file": 1}, {"file": "x", "losses": 1},
+                                  [], 1, None,
                                   {"file": "config.json", "size": -1, "hash": "0" * 32, "losses": {}, "source": {}},
                                   {"file": "config.json", "size": 1, "hash": "0" * 32, "losses": {"a": {"values": "x"}}, "source": {}}])
 def test_strange_lines_of_a_journal_say_nothing(source, tmp_path, outside, line):

@@ -26,10 +26,11 @@ OWN = {WORK: ("journal.jsonl", "journal.jsonl" + PARTIAL, "lock")}  # what the w
 
 @dataclass
 class Output:
-    """A destination folder. Files appear under their names only when they are whole, and it is complete only when every file of its manifest is as recorded.
+    """A destination folder. Files appear under their names only when they are whole, and it is complete only when every file is as recorded.
 
-    `names` are the files that this plan makes. In `done` are those that need not be made. Three states lead on: a new folder; an unfinished one, with the
-    journal that says what is whole; a finished one of which files were lost (`finished` is its manifest then): these are made again and must come out the same.
+    `names` are the files that this plan makes. In `done` are those that need not be made. Three states lead on: a new folder; an unfinished one,
+    with the journal that says what is whole; a finished one of which files were lost (`finished` is its manifest then): these are made again and
+    must come out the same.
     """
 
     root: Path
@@ -91,7 +92,7 @@ class Output:
         raw = self.folder.read(MANIFEST, manifests.LIMIT) or b""
         plan = manifests.plan_of(raw)
         if plan is not None and plan != self.plan:
-            raise WeighbridgeError("output-not-empty", "a finished conversion of another source, layout, option or version is here, or another file of this name",
+            raise WeighbridgeError("output-not-empty", "a finished conversion of another source, layout, option or version is here",
                                    str(self.root / MANIFEST), "name a new folder, or remove this one")
         try:
             manifest = manifests.decode(raw, str(self.root / MANIFEST))
@@ -191,7 +192,7 @@ class Output:
     def _settle(self, name: str, record: FileRecord) -> None:
         stated = self.finished.files.get(name) if self.finished else record
         if stated != record:
-            raise WeighbridgeError("remade-differs", f"was made anew and has the hash {record.hash}, the manifest says {stated.hash if stated else 'nothing of it'}",
+            raise WeighbridgeError("remade-differs", f"was made anew and has the hash {record.hash}, the manifest says {stated and stated.hash}",
                                    str(self.root / name), "the manifest is of another machine or build: remove the folder and convert again")
         self.done[name] = record
 
@@ -264,11 +265,13 @@ def io_error(error: OSError, where: Path, need: int = 0) -> WeighbridgeError:
     if error.errno == errno.ENOSPC:
         existing = next(p for p in (where, *where.absolute().parents) if p.exists())
         return _full(where, need, system.CURRENT.free(str(existing)))
-    return WeighbridgeError("io", f"cannot be written: {error.strerror or error}", str(where), "check path, rights and disk; the same command goes on")
+    return WeighbridgeError("io", f"cannot be written: {error.strerror or error}", str(where),
+                            "check path, rights and disk; the same command goes on")
 
 
 def _full(where: Path, need: int, free: int) -> WeighbridgeError:
     if need <= free:
         return WeighbridgeError("disk-full", f"the file system has no room, though it counts {free:,} free bytes and {need:,} are needed", str(where),
                                 "look for a quota, a limit of inodes, or another writer; the same command goes on")
-    return WeighbridgeError("disk-full", f"{need:,} bytes are needed, {free:,} are free", str(where), "free some room, or name a folder on another disk")
+    return WeighbridgeError("disk-full", f"{need:,} bytes are needed, {free:,} are free", str(where),
+                            "free some room, or name a folder on another disk")

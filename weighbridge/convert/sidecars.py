@@ -44,7 +44,8 @@ class Sidecars:
         if plan.layout.startswith("neuron"):
             self.written["neuron_config.json"] = lambda: neuron_configuration(plan)
         others = [f for f in self.source.files if f not in self.written and f not in self.source.headers and f not in OWN]
-        self.copied = [f for f in others if "/" not in f and not f.endswith(".safetensors") and any(fnmatch.fnmatch(f, pattern) for pattern in CARRIED)]
+        self.copied = [f for f in others if "/" not in f and not f.endswith(".safetensors")
+                       and any(fnmatch.fnmatch(f, pattern) for pattern in CARRIED)]
         self.dropped = [f for f in others if f not in self.copied]
 
     @property
