@@ -178,6 +178,21 @@ def test_a_manifest_that_names_other_files_is_made_anew(source, tmp_path, change
     assert not result.already and "weighbridge.json" in result.again and all_bytes(out) == wanted
 
 
+@pytest.mark.parametrize("name", ["config.json", "model-rest.safetensors"])
+def test_a_file_that_is_made_anew_must_be_the_one_that_was_lost(source, tmp_path, name):
+    """Else the manifest would speak of other bytes: of another machine's, or of somebody's."""
+    from weighbridge.convert.manifest import encode
+
+    out = convert(source, tmp_path / "out", "neuron")
+    manifest = load_json(out / "weighbridge.json")
+    manifest["files"][name]["hash"] = "0" * 32
+    (out / "weighbridge.json").write_bytes(encode({key: value for key, value in manifest.items() if key not in ("hashes", "seal")}))
+    with pytest.raises(WeighbridgeError) as caught:
+        wb.open(source).convert(out, "neuron")
+    assert caught.value.first.code == "remade-differs" and caught.value.first.where.endswith(name)
+    assert main(["verify", str(out)]) == 3
+
+
 @pytest.mark.parametrize("text", ["{}", "[]", '{"name": "mine"}'])
 def test_a_file_of_the_manifests_name_that_is_none_is_not_overwritten(source, tmp_path, text):
     (tmp_path / "out").mkdir()

@@ -228,3 +228,20 @@ def test_a_companion_behind_a_link_inside_the_source_or_the_hubs_cache_is_copied
     with pytest.raises(WeighbridgeError) as caught:
         convert(plan_of(snapshot), tmp_path / "no")
     assert caught.value.first.code == "link-leads-out"
+
+
+@pytest.mark.parametrize("kind", ["hard link", "link to a file", "dangling link"])
+def test_what_is_planted_between_the_look_and_the_opening_is_not_written_through(source, tmp_path, outside, kind, monkeypatch):
+    from weighbridge.convert import system
+
+    class Raced(system.System):
+        def open(self, name, flags, at):
+            if name.endswith("safetensors.partial") and flags & os.O_CREAT:
+                plant(tmp_path / "out" / name, kind, outside)
+            return super().open(name, flags, at)
+
+    monkeypatch.setattr(system, "CURRENT", Raced())
+    before = all_bytes(outside)
+    with pytest.raises(WeighbridgeError) as caught:
+        convert(plan_of(source), tmp_path / "out")
+    assert caught.value.exit_code == 2 and all_bytes(outside) == before
