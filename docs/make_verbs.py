@@ -63,7 +63,8 @@ VERBS: dict[str, Verb] = {
         "[check: before the load](../check.md), [all rules](../rules.md), [the collection of failures](../failures.md)"),
     "convert": Verb(
         "Resolves two layouts against the headers of one checkpoint, refuses with all findings before the first write, and then moves bytes in bounded memory. "
-        "Killed at any moment, the same command goes on.",
+        "Killed at any moment, the same command goes on; over a finished folder it says that there is nothing to do only after a look at every file and at the source, and makes anew "
+        "what was lost.",
         (Example("What would it cost? Nothing is written:", "weighbridge convert DEMO --to neuron --attention exact --dry-run"),
          Example("Do it:", "weighbridge convert DEMO OUT --to neuron --attention exact"),
          Example("And back to the published layout:", "weighbridge convert OUT BACK --to hf-fp8", most=6)),
@@ -73,6 +74,7 @@ VERBS: dict[str, Verb] = {
         "Decodes every stored weight of A on both sides and compares. The bound of each weight is that of the step that made it; exit 3 when one is outside.",
         (EXACT,
          Example("The proof:", "weighbridge verify DEMO OUT"),
+         Example("One folder alone: are all its files as `convert` wrote them? Any flipped bit, cut or lost file is named, with exit 3:", "weighbridge verify OUT"),
          Example("The same for the published scripts' 448/240, which rounds nine codes in ten again:",
                  "weighbridge convert DEMO LEGACY --to neuron --attention exact --scale-rule legacy-448-240", most=7),
          Example("", "weighbridge verify DEMO LEGACY"),

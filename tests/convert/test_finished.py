@@ -113,7 +113,8 @@ def test_a_quick_look_spares_the_contents(source, tmp_path, monkeypatch):
     time.sleep(0.02)
     wb.open(source).convert(out, "neuron")  # remembers the output at rest
     monkeypatch.setattr("weighbridge.convert.contents.hash_handle", lambda *_: pytest.fail("an output file was read"))
-    monkeypatch.setattr("weighbridge.convert.origin.Origin.finish", lambda self, files=(), progress=None: files and pytest.fail("the source was read"))
+    monkeypatch.setattr("weighbridge.convert.origin.Origin.finish",
+                        lambda self, files=(), progress=None: files and pytest.fail("the source was read"))
     assert wb.open(source).convert(out, "neuron").already
 
 
@@ -162,6 +163,34 @@ def test_a_manifest_without_hashes_is_made_anew(source, tmp_path):
     assert main(["verify", str(out)]) == 2
     assert not wb.open(source).convert(out, "neuron").already
     assert all_bytes(out) == wanted
+
+
+@pytest.mark.parametrize("change", [{"more": {"bytes": 0, "hash": "0" * 32}}, {"config.json": None}])
+def test_a_manifest_that_names_other_files_is_made_anew(source, tmp_path, change):
+    """Whole by its own hash, and of the same plan: its list decides nothing that the plan does not know."""
+    from weighbridge.convert.manifest import encode
+
+    out = convert(source, tmp_path / "out", "neuron")
+    wanted, manifest = all_bytes(out), load_json(out / "weighbridge.json")
+    manifest["files"] = {name: record for name, record in (manifest["files"] | change).items() if record}
+    (out / "weighbridge.json").write_bytes(encode({key: value for key, value in manifest.items() if key not in ("hashes", "seal")}))
+    result = wb.open(source).convert(out, "neuron")
+    assert not result.already and "weighbridge.json" in result.again and all_bytes(out) == wanted
+
+
+@pytest.mark.parametrize("name", ["config.json", "model-rest.safetensors"])
+def test_a_file_that_is_made_anew_must_be_the_one_that_was_lost(source, tmp_path, name):
+    """Else the manifest would speak of other bytes: of another machine's, or of somebody's."""
+    from weighbridge.convert.manifest import encode
+
+    out = convert(source, tmp_path / "out", "neuron")
+    manifest = load_json(out / "weighbridge.json")
+    manifest["files"][name]["hash"] = "0" * 32
+    (out / "weighbridge.json").write_bytes(encode({key: value for key, value in manifest.items() if key not in ("hashes", "seal")}))
+    with pytest.raises(WeighbridgeError) as caught:
+        wb.open(source).convert(out, "neuron")
+    assert caught.value.first.code == "remade-differs" and caught.value.first.where.endswith(name)
+    assert main(["verify", str(out)]) == 3
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"name": "mine"}'])
@@ -235,14 +264,17 @@ def test_verify_of_what_has_no_manifest(source, tmp_path, capsys):
         assert json.loads(capsys.readouterr().out)["error"]["code"] == "manifest"
 
 
-NAMES = ["../src/README.md", "/etc/passwd", "a/../../b", "a//b", "./a", "", "a\0b", ".weighbridge/x", "weighbridge.json", "a\nb", "a" * 2000, "\x1b[31m", "..", "c:\\x"]
+NAMES = ["../src/README.md", "/etc/passwd", "a/../../b", "a//b", "./a", "", "a\0b", ".weighbridge/x", "weighbridge.json",
+         "a\nb", "a" * 2000, "\x1b[31m", "..", "c:\\x"]
 RECORD = {"bytes": 1, "hash": "0" * 32}
-RECORDS = [{"bytes": -1, "hash": "0" * 32}, {"bytes": 1 << 80, "hash": "0" * 32}, {"bytes": 1e400, "hash": "0" * 32}, {"bytes": "1", "hash": "0" * 32}, {"bytes": 1},
+RECORDS = [{"bytes": -1, "hash": "0" * 32}, {"bytes": 1 << 80, "hash": "0" * 32}, {"bytes": 1e400, "hash": "0" * 32},
+           {"bytes": "1", "hash": "0" * 32}, {"bytes": 1},
            {"bytes": 1, "hash": "0"}, {"bytes": 1, "hash": "g" * 32}, {"bytes": 1, "hash": None}, {"bytes": True, "hash": "0" * 32}, 1, None, [], "x"]
 
 
-@pytest.mark.parametrize("change", [*({"files": {name: RECORD}} for name in NAMES), *({"files": {"a": record}} for record in RECORDS), {"files": []}, {"files": None},
-                                    {"plan": 1}, {"hashes": {"name": "md5"}}, {"hashes": 1}, {"schema": 1}, {"source": None}, {"source": {"files": []}}])
+@pytest.mark.parametrize("change", [*({"files": {name: RECORD}} for name in NAMES), *({"files": {"a": record}} for record in RECORDS), {"files": []},
+                                    {"files": None}, {"plan": 1}, {"hashes": {"name": "md5"}}, {"hashes": 1}, {"schema": 1}, {"source": None},
+                                    {"source": {"files": []}}])
 def test_a_hostile_manifest_is_refused_in_words(source, tmp_path, change, capsys):
     out = convert(source, tmp_path / "out", "hf-bf16")
     (out / "weighbridge.json").write_text(json.dumps(load_json(out / "weighbridge.json") | change))

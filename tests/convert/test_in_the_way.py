@@ -119,8 +119,8 @@ def test_a_link_as_work_folder_beside_a_finished_output(source, tmp_path, outsid
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["{shard}", "{shard}.partial", "config.json", "config.json.partial", "README.md", "weighbridge.json", "weighbridge.json.partial",
-                                  "model.safetensors.index.json"])
+@pytest.mark.parametrize("name", ["{shard}", "{shard}.partial", "config.json", "config.json.partial", "README.md", "weighbridge.json",
+                                  "weighbridge.json.partial", "model.safetensors.index.json"])
 def test_things_under_the_names_of_the_output(source, tmp_path, outside, kind, name):
     out = tmp_path / "out"
     plan = plan_of(source)
@@ -176,7 +176,8 @@ def test_a_planted_journal_that_calls_garbage_done_is_not_believed(source, tmp_p
         assert all_bytes(out) == all_bytes(tmp_path / "whole") and name in result.again
 
 
-@pytest.mark.parametrize("line", [{"file": "../outside/file", "size": 4}, {"file": "/etc/passwd", "size": 1}, {"file": 1}, {"file": "x", "losses": 1}, [], 1, None,
+@pytest.mark.parametrize("line", [{"file": "../outside/file", "size": 4}, {"file": "/etc/passwd", "size": 1}, {"file": 1}, {"file": "x", "losses": 1},
+                                  [], 1, None,
                                   {"file": "config.json", "size": -1, "hash": "0" * 32, "losses": {}, "source": {}},
                                   {"file": "config.json", "size": 1, "hash": "0" * 32, "losses": {"a": {"values": "x"}}, "source": {}}])
 def test_strange_lines_of_a_journal_say_nothing(source, tmp_path, outside, line):
@@ -205,6 +206,8 @@ def test_a_companion_behind_a_link_out_of_the_source_is_not_copied(source, tmp_p
     assert main(["convert", str(source), str(tmp_path / "out"), "--to", "hf-bf16"]) == 2
     said = capsys.readouterr().err
     assert name in said and str(outside / "file") in said and not (tmp_path / "out").exists()
+    assert main(["convert", str(source), "--to", "hf-bf16", "--dry-run"]) == 1
+    assert "link-leads-out" in capsys.readouterr().out
 
 
 def test_a_companion_behind_a_link_inside_the_source_or_the_hubs_cache_is_copied(source, tmp_path):
@@ -225,3 +228,20 @@ def test_a_companion_behind_a_link_inside_the_source_or_the_hubs_cache_is_copied
     with pytest.raises(WeighbridgeError) as caught:
         convert(plan_of(snapshot), tmp_path / "no")
     assert caught.value.first.code == "link-leads-out"
+
+
+@pytest.mark.parametrize("kind", ["hard link", "link to a file", "dangling link"])
+def test_what_is_planted_between_the_look_and_the_opening_is_not_written_through(source, tmp_path, outside, kind, monkeypatch):
+    from weighbridge.convert import system
+
+    class Raced(system.System):
+        def open(self, name, flags, at):
+            if name.endswith("safetensors.partial") and flags & os.O_CREAT:
+                plant(tmp_path / "out" / name, kind, outside)
+            return super().open(name, flags, at)
+
+    monkeypatch.setattr(system, "CURRENT", Raced())
+    before = all_bytes(outside)
+    with pytest.raises(WeighbridgeError) as caught:
+        convert(plan_of(source), tmp_path / "out")
+    assert caught.value.exit_code == 2 and all_bytes(outside) == before

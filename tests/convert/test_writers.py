@@ -146,6 +146,31 @@ def test_a_source_that_changes_while_it_is_converted_is_noticed(source, tmp_path
         convert(wb.open(source).plan("hf-bf16"), tmp_path / "out", progress)
     assert caught.value.exit_code == 2 and victim.name in caught.value.first.where
     assert not (tmp_path / "out" / "weighbridge.json").exists()
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) < len(wb.open(source).plan("hf-bf16").files) if how != "removed" else True
+
+
+def test_a_lock_of_a_file_that_its_holder_removed_is_no_lock(tmp_path, monkeypatch):
+    """A holder that ends removes the file between the opening and the locking: who locked the old file alone would have no lock."""
+    from weighbridge.convert import system
+    from weighbridge.convert.folder import Folder
+    from weighbridge.convert.lock import acquire
+
+    class Slow(system.System):
+        again = False
+
+        def lock(self, handle):
+            if not self.again:
+                self.again = True
+                (tmp_path / "work" / "lock").unlink()
+                (tmp_path / "work" / "lock").touch()
+            super().lock(handle)
+
+    monkeypatch.setattr(system, "CURRENT", Slow())
+    first = acquire(Folder.open(tmp_path), "work/lock")
+    with pytest.raises(WeighbridgeError) as caught:
+        acquire(Folder.open(tmp_path), "work/lock")
+    assert caught.value.first.code == "output-in-use"
+    os.close(first)
 
 
 def test_a_source_that_was_exchanged_after_it_was_opened_is_noticed(source, tmp_path):

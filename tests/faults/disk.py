@@ -1,8 +1,8 @@
 """A disk that loses power: the calls of a run are recorded, and every state that a file system may keep of them is laid out in a folder.
 
-Two models. *Strict* is what POSIX promises: the entries of a folder are kept up to its last fsync, and any more of them up to the cut; the bytes of a file are
-kept as at its last fsync, and beyond that anything. *Ordered* is what journals do (ext4, XFS, btrfs): changes of entries come in their order, up to any one;
-the bytes of files that were not synced are anything.
+Two models. *Strict* is what POSIX promises: the entries of a folder are kept up to its last fsync, and any more of them up to the cut; the bytes of
+a file are kept as at its last fsync, and beyond that anything. *Ordered* is what journals do (ext4, XFS, btrfs): changes of entries come in their
+order, up to any one; the bytes of files that were not synced are anything.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ assert past == [("open", outs[0] + "-own")], past
 
 def test_a_conversion_writes_through_the_door_alone(tmp_path):
     cache = str(tmp_path / "cache")
-    done = subprocess.run([sys.executable, "-c", CHILD, str(small(tmp_path / "src")), cache, str(tmp_path / "out")], capture_output=True, text=True, check=False,
-                          env={**os.environ, "WEIGHBRIDGE_CACHE": cache, "NUMBA_CACHE_DIR": os.path.join(cache, "numba")})
+    done = subprocess.run([sys.executable, "-c", CHILD, str(small(tmp_path / "src")), cache, str(tmp_path / "out")], capture_output=True, text=True,
+                          check=False, env={**os.environ, "WEIGHBRIDGE_CACHE": cache, "NUMBA_CACHE_DIR": os.path.join(cache, "numba")})
     assert done.returncode == 0, done.stderr
 
 

@@ -1,4 +1,4 @@
-"""A power cut after any call: with `--fsync` and without it, the same command goes on or finds the folder complete. It refuses no state, and none ends wrong."""
+"""A power cut after any call: with `--fsync` and without it, the same command goes on or finds the folder complete. No state is refused."""
 
 from __future__ import annotations
 

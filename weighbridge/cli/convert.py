@@ -75,7 +75,7 @@ def convert(
     apply
         Carry out a plan file that --plan wrote.
     fsync
-        Wait for the disk after each file, so that a power cut loses nothing.
+        Wait for the disk: exit 0 means that all of it is there, and a power cut on the way loses at most the file in work.
     format
         text, json or markdown.
     output

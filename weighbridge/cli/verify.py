@@ -66,7 +66,8 @@ def _folder(folder: str, sample: int, format: str, output: Path | None) -> int:
     from weighbridge.report.verify import folder_text
 
     if sample:
-        raise Usage("a sample is of the weights of two checkpoints; a folder is compared with its manifest as a whole", "--sample", "leave out --sample, or name B")
+        raise Usage("a sample is of the weights of two checkpoints; a folder is compared with its manifest as a whole", "--sample",
+                    "leave out --sample, or name B")
     progress = Progress("verify")
     try:
         document = {"schema": "weighbridge.verify-folder/1", **verify_folder(Path(folder), progress)}

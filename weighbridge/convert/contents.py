@@ -69,7 +69,7 @@ def _problem(name: str, record: FileRecord, open_file: Open, known: Callable[[st
 
 
 def verify_folder(root: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """The document of `verify D`: every file of the manifest of `root`, and weights that it does not name. Raises `manifest` where there is none to read."""
+    """The document of `verify D`: every file of the manifest of `root`, and weights that it does not name. Raises `manifest` where there is none."""
     raw = _manifest_bytes(root)
     manifest = manifests.decode(raw, str(root / MANIFEST))
     rows = [Row(MANIFEST, "" if manifests.sealed(raw) else "was changed after it was written: the hash of itself does not fit")]
@@ -84,7 +84,8 @@ def _manifest_bytes(root: Path) -> bytes:
     except FileNotFoundError:
         why = ("no such folder" if not root.is_dir() else "a conversion into this folder has not ended" if (root / WORK).exists() else
                "no manifest is here, so there is nothing to compare its files with")
-        raise WeighbridgeError("manifest", why, str(root), "name a folder that `convert` made; or compare two checkpoints: weighbridge verify A B") from None
+        hint = "name a folder that `convert` made; or compare two checkpoints: weighbridge verify A B"
+        raise WeighbridgeError("manifest", why, str(root), hint) from None
     except OSError as error:
         raise WeighbridgeError("manifest", f"cannot be opened: {error.strerror}", str(root / MANIFEST)) from error
     with os.fdopen(handle, "rb") as file:

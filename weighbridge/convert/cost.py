@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from weighbridge.convert.run import plan_document
+from weighbridge.convert.sidecars import Sidecars
 from weighbridge.errors import Problem
 from weighbridge.layouts import NEURON, neuron
 from weighbridge.layouts.options import ATTENTION
@@ -22,7 +23,7 @@ MEASURED = {
 
 def dry_run(plan: Plan) -> dict[str, Any]:
     """The document of `convert --dry-run`: the plan's cost, the choices of attention, and what would stop it."""
-    findings = plan.open_problems + _scales(plan)
+    findings = plan.open_problems + _scales(plan) + Sidecars(plan, []).problems()
     document = plan_document(plan) | {"findings": [asdict(p) for p in findings], "dry_run": True}
     if plan.layout in NEURON and plan.targets:
         document["attention"] = [_attention(plan, mode) for mode in ATTENTION]

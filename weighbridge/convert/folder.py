@@ -111,7 +111,8 @@ class Folder:
         try:
             size = system.CURRENT.fstat(handle).st_size
             if size > limit:
-                raise WeighbridgeError("in-the-way", f"has {size:,} bytes, the limit is {limit:,}", self.where(name), "remove it, or name a new folder")
+                raise WeighbridgeError("in-the-way", f"has {size:,} bytes, the limit is {limit:,}", self.where(name),
+                                       "remove it, or name a new folder")
             data = b""
             while piece := system.CURRENT.pread(handle, limit + 1 - len(data), len(data)):
                 data += piece

@@ -1,8 +1,8 @@
 """Content hashes of files: XXH3 with 128 bits, taken part by part, so that parts can be hashed in any order and by several threads.
 
-The rule, which `verify D` and everybody else can compute again: a file is cut before each of its tensors (a file without tensors is one stretch), and each
-stretch after every `PART` bytes. The hash of a part is XXH3-128 of its bytes. The hash of a file is XXH3-128 over the hashes of its parts (16 bytes each, as
-`digest()` gives them) in their order; of a file of one part it is that part's, which `xxh128sum` prints, too.
+The rule, which `verify D` and everybody else can compute again: a file is cut before each of its tensors (a file without tensors is one stretch),
+and each stretch after every `PART` bytes. The hash of a part is XXH3-128 of its bytes. The hash of a file is XXH3-128 over the hashes of its parts
+(16 bytes each, as `digest()` gives them) in their order; of a file of one part it is that part's, which `xxh128sum` prints, too.
 
 XXH3 finds every accident (a flipped bit, a cut file, other weights). It is no signature: who can write the manifest can write a right hash into it.
 """
@@ -74,8 +74,8 @@ def part_digest(read: Callable[[int, int], bytes], begin: int, stop: int) -> byt
 class StreamHash:
     """The hash of one file that several threads write, taken from the bytes in their hands.
 
-    Inside a tensor bytes must come in their order: `turn` lets the slabs of one tensor in one after the other. What comes otherwise, or not at all, is read
-    back when the file is whole, so the hash is right for any way of writing.
+    Inside a tensor bytes must come in their order: `turn` lets the slabs of one tensor in one after the other. What comes otherwise, or not at all,
+    is read back when the file is whole, so the hash is right for any way of writing.
     """
 
     def __init__(self, cuts: Iterable[int], size: int) -> None:

@@ -1,6 +1,7 @@
 """Opening a file of a folder that somebody else filled: links may not lead out of it.
 
-The hub's cache is made of links (`models--org--name/snapshots/REV/file -> ../../blobs/HASH`), so a link may also lead into the folder `blobs` beside `snapshots`.
+The hub's cache is made of links (`models--org--name/snapshots/REV/file -> ../../blobs/HASH`), so a link may also lead into the folder `blobs` beside
+`snapshots`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The journal of an unfinished output: which plan, from which source, and which files are whole. Nothing in it is believed without a look at the files."""
+"""The journal of an unfinished output: which plan, from which source, and which files are whole. Nothing is believed without a look at the files."""
 
 from __future__ import annotations
 

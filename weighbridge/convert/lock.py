@@ -56,7 +56,8 @@ def _lock(folder: Folder, name: str, handle: int) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
             raise
-        raise WeighbridgeError("no-locks", f"this file system gives no locks ({error.strerror}), so nothing keeps a second writer away", folder.where(name),
+        raise WeighbridgeError("no-locks", f"this file system gives no locks ({error.strerror}), so a second writer cannot be kept away",
+                               folder.where(name),
                                "name a folder on another file system, or mount it with locks (Lustre: -o flock)") from error
 
 

@@ -1,7 +1,7 @@
 """The quick look: whether a file is the one that was hashed before, from its size, inode and times alone.
 
-Such facts are of one machine, and two equal conversions must give equal folders, so they are kept in the user's cache, never in an output. Without them, or
-where they do not fit, contents are hashed again: they save time and decide nothing else.
+Such facts are of one machine, and two equal conversions must give equal folders, so they are kept in the user's cache, never in an output. Without
+them, or where they do not fit, contents are hashed again: they save time and decide nothing else.
 """
 
 from __future__ import annotations

@@ -86,11 +86,13 @@ def decode(raw: bytes, where: str) -> Manifest:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise WeighbridgeError("manifest", f"does not have the form of a manifest: {error}", where, again) from error
     if manifest.hashes != HASHES:
-        raise WeighbridgeError("manifest", f"its hashes are {str(manifest.hashes)[:100]}, {HASHES} is known", where, "check it with the version that wrote it")
+        raise WeighbridgeError("manifest", f"its hashes are {str(manifest.hashes)[:100]}, {HASHES} is known", where,
+                               "check it with the version that wrote it")
     for name in manifest.files:
         bad = unsafe(name)
         if bad:
-            raise WeighbridgeError("manifest", f"it names {name[:200]!r}, which {bad}", where, "do not use this folder: no conversion writes such a name")
+            raise WeighbridgeError("manifest", f"it names {name[:200]!r}, which {bad}", where,
+                                   "do not use this folder: no conversion writes such a name")
     return manifest
 
 

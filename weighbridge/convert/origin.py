@@ -64,7 +64,8 @@ class Origin:
         try:
             return {file: path.stat() for file in files if (path := self.path(file))}
         except OSError as error:
-            raise WeighbridgeError("io", f"cannot be read: {error.strerror}", str(error.filename), "the source must stay as it is while it is converted") from error
+            raise WeighbridgeError("io", f"cannot be read: {error.strerror}", str(error.filename),
+                                   "the source must stay as it is while it is converted") from error
 
     def _read(self, file: str, offset: int, length: int) -> bytes:
         return self.checkpoint.store.read(file, offset, length)
@@ -105,7 +106,8 @@ class Origin:
         for file, status in self._statuses(self.looks.files).items():
             now = Looks.now({file: status}).files[file]
             if now != self.looks.files[file]:
-                raise self._changed(file, "was changed while it was converted", "let the source rest, remove the unfinished output, and run the command again")
+                raise self._changed(file, "was changed while it was converted",
+                                    "let the source rest, remove the unfinished output, and run the command again")
 
     def resume(self, known: Known, looks: Looks, output: Path) -> None:
         """Take over hashes of an earlier run, if the files are still those that it read. `known` was checked by `readable`."""
@@ -138,7 +140,8 @@ class Origin:
         missing = (record.files.keys() - self.weights.keys()) | (record.beside.keys() - self.beside.keys())
         surplus = (self.weights.keys() - record.files.keys()) | (self.beside.keys() - record.beside.keys())
         for file in sorted(missing | surplus):
-            raise self._changed(file, f"is {'gone' if file in missing else 'new'}: the output in {output} was made {'with' if file in missing else 'without'} it", hint)
+            words = ("gone", "with") if file in missing else ("new", "without")
+            raise self._changed(file, f"is {words[0]}: the output in {output} was made {words[1]} it", hint)
         now = self._statuses(self.looks.files)
         unsure = [file for file in self.weights if file not in now or not looks.same(file, now[file])]
         self.finish(unsure, progress)
@@ -154,7 +157,8 @@ class Origin:
         left = [(self.weights[f], n) for f in (self.weights if files is None else files) for n, d in enumerate(self.weights[f].digests) if d is None]
         done, total = 0, sum(w.parts[n][1] - w.parts[n][0] for w, n in left)
         with ThreadPoolExecutor(thread_count()) as pool:
-            for (weights, number), value in zip(left, pool.map(lambda one: part_digest(self._reader(one[0].file), *one[0].parts[one[1]]), left), strict=True):
+            values = pool.map(lambda one: part_digest(self._reader(one[0].file), *one[0].parts[one[1]]), left)
+            for (weights, number), value in zip(left, values, strict=True):
                 weights.digests[number] = value
                 done += weights.parts[number][1] - weights.parts[number][0]
                 if progress:

@@ -26,10 +26,11 @@ OWN = {WORK: ("journal.jsonl", "journal.jsonl" + PARTIAL, "lock")}  # what the w
 
 @dataclass
 class Output:
-    """A destination folder. Files appear under their names only when they are whole, and it is complete only when every file of its manifest is as recorded.
+    """A destination folder. Files appear under their names only when they are whole, and it is complete only when every file is as recorded.
 
-    `names` are the files that this plan makes. In `done` are those that need not be made. Three states lead on: a new folder; an unfinished one, with the
-    journal that says what is whole; a finished one of which files were lost (`finished` is its manifest then): these are made again and must come out the same.
+    `names` are the files that this plan makes. In `done` are those that need not be made. Three states lead on: a new folder; an unfinished one,
+    with the journal that says what is whole; a finished one of which files were lost (`finished` is its manifest then): these are made again and
+    must come out the same.
     """
 
     root: Path
@@ -91,7 +92,7 @@ class Output:
         raw = self.folder.read(MANIFEST, manifests.LIMIT) or b""
         plan = manifests.plan_of(raw)
         if plan is not None and plan != self.plan:
-            raise WeighbridgeError("output-not-empty", "a finished conversion of another source, layout, option or version is here, or another file of this name",
+            raise WeighbridgeError("output-not-empty", "a finished conversion of another source, layout, option or version is here",
                                    str(self.root / MANIFEST), "name a new folder, or remove this one")
         try:
             manifest = manifests.decode(raw, str(self.root / MANIFEST))
@@ -101,14 +102,16 @@ class Output:
         if not manifests.sealed(raw):
             self.again[MANIFEST] = "was changed after it was written"
             return False
-        self._compare(manifest, digest(raw).hex())
-        return True
+        return self._compare(manifest, digest(raw).hex())
 
-    def _compare(self, manifest: Manifest, output: str) -> None:
+    def _compare(self, manifest: Manifest, output: str) -> bool:
         """A finished folder: its source must be the one that it was made from, and each of its files must be there as recorded."""
         assert self.folder is not None
         seen = looks.load(self.root, output)
         self.origin.require_same(manifest.source, seen.source, self.root, self.progress)
+        if manifest.files.keys() != set(self.names):
+            self.again[MANIFEST] = "names other files than those that this conversion makes"
+            return False
         rows = compare(manifest.files, self.folder.open_file, seen.output.same, self.progress)
         self.again = {row.name: row.problem for row in rows if row.problem}
         self.done = {name: record for name, record in manifest.files.items() if name not in self.again}
@@ -120,6 +123,7 @@ class Output:
             self._bring_to_disk()
             self._clear()
             self._remember(output)
+        return True
 
     def _require_own(self, held: list[str]) -> None:
         """Everything in an unfinished folder must be what this conversion makes there."""
@@ -188,7 +192,7 @@ class Output:
     def _settle(self, name: str, record: FileRecord) -> None:
         stated = self.finished.files.get(name) if self.finished else record
         if stated != record:
-            raise WeighbridgeError("remade-differs", f"was made anew and has the hash {record.hash}, the manifest says {stated.hash if stated else 'nothing of it'}",
+            raise WeighbridgeError("remade-differs", f"was made anew and has the hash {record.hash}, the manifest says {stated and stated.hash}",
                                    str(self.root / name), "the manifest is of another machine or build: remove the folder and convert again")
         self.done[name] = record
 
@@ -221,7 +225,7 @@ class Output:
             self.folder.bring_to_disk([*self.done, *([MANIFEST] if self.finished else [])])
 
     def _clear(self) -> None:
-        """Remove the work folder, the lock last."""
+        """Remove the work folder and what lies in it, the lock last."""
         assert self.folder is not None
         if self.folder.status(WORK) is None:
             return
@@ -231,7 +235,14 @@ class Output:
         for name in [*(name + PARTIAL for name in [*self.names, MANIFEST]), *(f"{WORK}/{name}" for name in OWN[WORK])]:
             if self.folder.require_file(name):
                 self.folder.remove(name)
-        self.folder.remove_sub(WORK)
+        # NFS keeps a file that is open under another name in its folder, so the handle goes first. Who took the folder meanwhile removes it.
+        system.CURRENT.close(self.lock)
+        self.lock = None
+        try:
+            self.folder.remove_sub(WORK)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
 
     def _require_own_work(self) -> None:
         assert self.folder is not None
@@ -254,11 +265,13 @@ def io_error(error: OSError, where: Path, need: int = 0) -> WeighbridgeError:
     if error.errno == errno.ENOSPC:
         existing = next(p for p in (where, *where.absolute().parents) if p.exists())
         return _full(where, need, system.CURRENT.free(str(existing)))
-    return WeighbridgeError("io", f"cannot be written: {error.strerror or error}", str(where), "check path, rights and disk; the same command goes on")
+    return WeighbridgeError("io", f"cannot be written: {error.strerror or error}", str(where),
+                            "check path, rights and disk; the same command goes on")
 
 
 def _full(where: Path, need: int, free: int) -> WeighbridgeError:
     if need <= free:
         return WeighbridgeError("disk-full", f"the file system has no room, though it counts {free:,} free bytes and {need:,} are needed", str(where),
                                 "look for a quota, a limit of inodes, or another writer; the same command goes on")
-    return WeighbridgeError("disk-full", f"{need:,} bytes are needed, {free:,} are free", str(where), "free some room, or name a folder on another disk")
+    return WeighbridgeError("disk-full", f"{need:,} bytes are needed, {free:,} are free", str(where),
+                            "free some room, or name a folder on another disk")

@@ -27,7 +27,7 @@ from weighbridge.convert.sidecars import Sidecars, manifest, measured
 from weighbridge.convert.slab import Loss
 from weighbridge.convert.system import write_all
 from weighbridge.convert.threads import thread_count
-from weighbridge.errors import WeighbridgeError
+from weighbridge.errors import Refused, WeighbridgeError
 from weighbridge.formats.values import Scratch
 from weighbridge.layouts import NEURON, neuron
 from weighbridge.plan.plan import Plan
@@ -82,7 +82,8 @@ def convert(plan: Plan, destination: Path, progress: Progress | None = None, syn
     reader = require_scales(plan.source, HashingReader)
     shapes = [file_shape(name, targets) for name, targets in plan.files.items()]
     sidecars = Sidecars(plan, shapes)
-    sidecars.refuse()
+    if problems := sidecars.problems():
+        raise Refused(problems)
     reader.origin = origin = Origin(plan.source.checkpoint, sidecars.read)
     with Output(destination, plan.digest, [*(s.name for s in shapes), *sidecars.names], origin, sync, progress) as output:
         job = _Job(plan, output, origin, shapes, sidecars)
@@ -195,13 +196,15 @@ class _Work:
         for plan in slabs(shape):
             futures.append(self.pool.submit(self._slab, handle, plan, running, ordinals[plan.place.offsets[0]]))
             ordinals[plan.place.offsets[0]] += 1
-        finished, waiting = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in waiting:
-            future.cancel()
-        wait(futures)  # the file stays open until the last thread that writes it has ended
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)  # the file stays open until the last thread that writes it has ended
         total: dict[str, Loss] = {}
         for future in futures:  # in the order of the slabs, so that sums are the same for any number of threads
-            if future in finished or not future.cancelled():
+            if not future.cancelled():
                 for name, loss in future.result().items():
                     total.setdefault(name, Loss()).add(loss)
         return total

@@ -22,7 +22,7 @@ from weighbridge.convert.manifest import MANIFEST, SCHEMA
 from weighbridge.convert.shape import FileShape, bare
 from weighbridge.convert.slab import Loss
 from weighbridge.convert.system import write_all
-from weighbridge.errors import Refused, WeighbridgeError, utf8
+from weighbridge.errors import Problem, WeighbridgeError, utf8
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import neuron as neuron_layout
 from weighbridge.plan.plan import Plan
@@ -63,17 +63,16 @@ class Sidecars:
     def document(self) -> dict[str, list[str]]:
         return {"copied": self.copied, "rewritten": list(self.written), "dropped": self.dropped}
 
-    def refuse(self) -> None:
-        """Refuse files that would be copied through a link from somewhere else: nobody published those with this checkpoint."""
-        problems = []
+    def problems(self) -> list[Problem]:
+        """Files that would be copied through a link from somewhere else: nobody published those with this checkpoint."""
+        found: list[Problem] = []
         for file in self.copied:
             try:
-                with self._open(file):
-                    pass
+                if self.source.store.path(file) is not None:
+                    self._open(file).close()
             except WeighbridgeError as error:
-                problems += error.problems
-        if problems:
-            raise Refused(problems)
+                found += error.problems
+        return found
 
     def _open(self, file: str) -> BinaryIO:
         path = self.source.store.path(file)

@@ -14,9 +14,10 @@ from weighbridge.formats.scheme import Encoding, Role, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored, in_slices
-from weighbridge.layouts.published import Candidate, layer_of, published, stored_forms
+from weighbridge.layouts.published import Candidate, published, stored_forms
 from weighbridge.layouts.rows import cannot_hold, row
 from weighbridge.models.inventory import Weight
+from weighbridge.models.roles import layer_of
 
 if TYPE_CHECKING:
     from weighbridge.plan.source import Source

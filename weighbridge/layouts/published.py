@@ -6,7 +6,6 @@ has a grid of its own, and the stored grid is made of them in the same order (Mi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Container
 from typing import NamedTuple
 
