@@ -44,7 +44,7 @@ def verify(a: Checkpoint, b: Checkpoint, *, sample: int = 0, seed: int = 0, prog
     fatal = [p for source in (one, two) for p in source.problems if p.code not in LACKING | BEYOND | BESIDE]
     if fatal:
         return _by_bytes(a, b, list(dict.fromkeys(fatal)), progress)
-    return _Run(one, two, sample, seed, progress).report
+    return _Run(one, two, progress).report_of(sample, seed)
 
 
 def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progress | None) -> Report:
@@ -52,7 +52,7 @@ def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progre
     if not beside.same_headers(a, b) or a.problems or b.problems:
         raise Refused(why)
     one, two = Reader(beside.bare(a)), Reader(beside.bare(b))
-    report = Report(a.label, b.label, ("", ""), how="bytes")
+    report = Report(a.label, b.label, ("as stored", "as stored"), how="bytes")
     done, total, differ = 0, sum(t.nbytes for t in a.tensors.values()), []
     for name, tensor in a.tensors.items():
         place = beside.first_unequal(one, two, name)
@@ -72,10 +72,17 @@ def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progre
 class _Run:
     """One comparison: two sources, a pool of threads with a scratch each, and the report that grows."""
 
-    def __init__(self, one: Source, two: Source, sample: int, seed: int, progress: Progress | None) -> None:
+    def __init__(self, one: Source, two: Source, progress: Progress | None) -> None:
         self.one, self.two, self.progress = Reader(one), Reader(two), progress
         self.local = threading.local()
-        self.report = Report(one.checkpoint.label, two.checkpoint.label, (one.layout, two.layout), sampled=sample)
+        self.report = Report(one.checkpoint.label, two.checkpoint.label, (one.layout, two.layout))
+        self.both: list[str] = []  # tensors of no weight that the two sides have in common
+        self.done = self.total = 0
+
+    def report_of(self, sample: int, seed: int) -> Report:
+        """All four looks."""
+        one, two = self.one.source, self.two.source
+        self.report.sampled = sample
         jobs, lost = jobs_of(one, two)
         self._names(lost)
         chosen = None
@@ -86,7 +93,7 @@ class _Run:
             jobs = kept
         replay = self._replay()
         slabs = replay.slabs(chosen) if replay else []
-        self.done, self.total = 0, sum(job.bound.weight.nbytes for job in jobs) + sum(Replay.size(slab) for slab in slabs)
+        self.total = sum(job.bound.weight.nbytes for job in jobs) + sum(Replay.size(slab) for slab in slabs)
         with ThreadPoolExecutor(thread_count()) as self.pool:
             comparer = Comparer(self.one, self.two, Relation(one, two))
             self.report.grades = list(self._each(jobs, comparer.grade, lambda job: job.bound.weight.nbytes))
@@ -94,6 +101,7 @@ class _Run:
                 unlike = [each for found in self._each(slabs, replay.compare, Replay.size) for each in found]
                 self._reproduced(replay, len({slab.place.target.stored.name for slab in slabs}), unlike)
         self._beside(bool(replay))
+        return self.report
 
     def _each(self, work: list[W], function: Callable[[W, Scratch], R], size: Callable[[W], int]) -> Iterator[R]:
         """`function` of each piece of work, over the threads, in order."""
@@ -115,7 +123,6 @@ class _Run:
         self.report.missing = [p.where for p in problems if p.code in LACKING] or lost
         beyond = {p.where: p.code for p in problems if p.code in BEYOND}
         names = {f"{t.file}: {name}": name for side in (one, two) for name, t in side.checkpoint.tensors.items()} if beyond else {}
-        self.both: list[str] = []
         for where, code in beyond.items():
             name = names.get(where, "")
             if code != "scale-beside-float" and beside.alike(one.checkpoint.tensors.get(name), two.checkpoint.tensors.get(name)):
