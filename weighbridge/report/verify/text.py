@@ -17,7 +17,7 @@ def verify_text(document: dict[str, Any], markdown: bool = False) -> str:
     lines = [f"A: {document['a']} ({document['layouts'][0]})", f"B: {document['b']} ({document['layouts'][1]})", "",
              table(("grade", "weights", "meaning"), [
                  ("identical", grades["identical"], "same codes and scales"), ("exact", grades["exact"], "same real values"),
-                 ("bounded", grades["bounded"], "within the bound of the step that made it"), ("wrong", grades["wrong"], "outside")])]
+                 ("bounded", grades["bounded"], "within the bound of the step that made it"), ("wrong", grades["wrong"], "outside, or not what convert writes")])]
     worst = sorted(document["inexact"], key=lambda r: (r["grade"] != "wrong", r["sqnr_db"] if r["sqnr_db"] is not None else -1e9))[:5]
     if worst:
         lines += ["", "The least equal:", table(("weight", "grade", "SQNR dB", "largest relative", "equal"), [
