@@ -23,8 +23,9 @@ SEEMING = frozenset({"missing-tensor", "weight-without-scale", "encoding", "shap
                      "surplus-tensor", "scale-without-weight", "no-block-size"})
 # By the suffix of the scale, what the layouts of this house hold: such a weight has another fault, and its own words.
 OWN = {".weight_scale_inv": ("block", "group"), ".scale": ("block", "group", "channel")}
+WITHOUT = " without a scale"
 SURPLUS = frozenset({"surplus-tensor", "scale-without-weight"})
-READ = ("convert, verify, trace and run read F32, BF16 and F16, and F8_E4M3 with one F32 or BF16 scale for each block "
+READ = ("what they read is F32, BF16 and F16, and F8_E4M3 with one F32 or BF16 scale for each block "
         "(weight_scale_inv, or scale in the layouts of NxD)")
 STRATEGIES = {"tensor": "one scale for each tensor", "channel": "one scale for each row", "group": "one scale for each group",
               "block": "one scale for each block"}
@@ -64,7 +65,7 @@ def truly(checkpoint: Checkpoint, problems: list[Problem], bound: Container[str]
 def _form(tensor: Tensor, scale: Tensor | None, suffix: str, kind: Kind) -> str:
     """The name of the form, or nothing where the layout's own words about the weight are true."""
     if scale is None:
-        return f"{tensor.dtype}, with no scale beside them" if tensor.dtype not in FLOATS and not is_code(tensor.dtype) else ""
+        return f"{tensor.dtype}{WITHOUT}" if tensor.dtype not in FLOATS and not is_code(tensor.dtype) else ""
     if not kind.quantized:
         return ""
     if tensor.dtype == "F8_E4M3" and suffix in OWN and (kind.problem or kind.strategy in OWN[suffix]):
@@ -101,5 +102,6 @@ def _follows(problem: Problem, stems: set[str], stacks: set[str]) -> bool:
 def _problem(form: str, tensors: list[Tensor]) -> Problem:
     first = tensors[0]
     are = "weight is" if len(tensors) == 1 else "weights are"
-    return Problem("scheme", f"{len(tensors):,} {are} stored as {form}: inspect and check know this form, no verb reads its values yet",
+    why = "nothing says what the codes mean" if form.endswith(WITHOUT) else "inspect and explain know this form; convert, verify, trace and run do not read it yet"
+    return Problem("scheme", f"{len(tensors):,} {are} stored as {form}: {why}",
                    f"{first.file}: {first.name}", READ)

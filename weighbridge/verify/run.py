@@ -29,7 +29,7 @@ from weighbridge.verify.replay import Replay, Unlike, replay_of
 
 Progress = Callable[[int, int], None]
 LACKING = frozenset({"missing-tensor", "weight-without-scale"})  # findings: B (or A) holds less than the model
-BEYOND = frozenset({"surplus-tensor", "scale-without-weight", "scale-beside-float"})  # findings: it holds more
+BEYOND = frozenset({"surplus-tensor", "scale-without-weight"})  # findings: it holds more
 BESIDE = frozenset({"surplus-file", "index-names-absent", "index-lacks", "index-wrong-file"})  # of the index alone
 W = TypeVar("W")
 R = TypeVar("R")
@@ -89,7 +89,8 @@ class _Run:
         if sample and sample < len(jobs):
             kept = sorted(random.Random(seed).sample(jobs, sample), key=lambda job: job.bound.stored.name)
             chosen = {part.weight for job in kept for part in job.bound.stored.placement.parts}
-            self._leave("not in the sample", [job.bound.stored.name for job in jobs if job not in kept])
+            names = {job.bound.stored.name for job in kept}
+            self._leave("not in the sample", [job.bound.stored.name for job in jobs if job.bound.stored.name not in names])
             jobs = kept
         replay = self._replay()
         slabs = replay.slabs(chosen) if replay else []
@@ -121,11 +122,11 @@ class _Run:
         one, two = self.one.source, self.two.source
         problems = [*one.problems, *two.problems]
         self.report.missing = [p.where for p in problems if p.code in LACKING] or lost
-        beyond = {p.where: p.code for p in problems if p.code in BEYOND}
+        beyond = dict.fromkeys(p.where for p in problems if p.code in BEYOND)
         names = {f"{t.file}: {name}": name for side in (one, two) for name, t in side.checkpoint.tensors.items()} if beyond else {}
-        for where, code in beyond.items():
+        for where in beyond:
             name = names.get(where, "")
-            if code != "scale-beside-float" and beside.alike(one.checkpoint.tensors.get(name), two.checkpoint.tensors.get(name)):
+            if beside.alike(one.checkpoint.tensors.get(name), two.checkpoint.tensors.get(name)):
                 self.both.append(name)
             else:
                 self.report.surplus.append(where)
