@@ -72,8 +72,9 @@ def test_twenty_planted_hops_leave_a_ceiling(source, tmp_path):
     for count in (1, 3, 5, 7, 20, 200):
         assert bound([*planted(own, count), own | {"from": "0" * 64}]).relative < 0.25
     rounding = [own | {"from": "0" * 64, "layout": "hf-fp8", "options": own["options"] | {"block": [size, size]}} for size in (48, 40)]
-    for count in (2, 10, 100):  # blocks that do not nest: each hop rounds anew
+    for count in (2, 10, 30):  # blocks that do not nest: each hop rounds anew
         assert 0.1 < bound([own, *rounding * count, own | {"from": "0" * 64}]).relative < 0.25
+    assert bound([own, *rounding * 10_000, own | {"from": "0" * 64}]).relative < 0.1  # longer than any chain that there is: it explains nothing
 
 
 @pytest.mark.parametrize("field,value", [

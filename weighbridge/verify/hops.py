@@ -19,7 +19,8 @@ from weighbridge.layouts import layout as layout_module
 from weighbridge.layouts.options import Options
 from weighbridge.models.inventory import Inventory
 
-MOST = 8  # different hops of one chain; a longer one explains nothing
+MOST = 64  # hops of one chain; a longer one explains nothing
+KINDS = 16  # different ones among them: each asks its layout once for every weight
 
 
 class Hop(NamedTuple):
@@ -59,7 +60,7 @@ def chain(a: Checkpoint, b: Checkpoint, layout_a: str, layout_b: str) -> Chain:
     for first, made, layout, made_is_a in ((b, a, layout_a, True), (a, b, layout_b, False)):
         starts = [i for i, hop in enumerate(made.hops) if hop.get("from") == first.digest]
         known = [hop for stated in (made.hops[starts[-1] :] if starts else []) if (hop := hop_of(stated))]
-        if known and known[-1].layout == layout and len(set(known)) <= MOST:
+        if known and known[-1].layout == layout and len(known) <= MOST and len(set(known)) <= KINDS:
             return Chain(tuple(known), made_is_a)
     return Chain()
 
