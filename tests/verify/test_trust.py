@@ -220,3 +220,16 @@ def test_codes_that_neuron_reads_as_infinity_are_not_the_same_bytes(source, tmp_
     found = wb.open(source).verify(out)
     wrong = [row for row in found["inexact"] if row["grade"] == "wrong"]
     assert len(wrong) == 8 and all(row["name"].endswith(".w2.weight") and "inf" in row["first"] for row in wrong)
+
+
+def test_there_and_back_and_there_again(source, tmp_path):
+    """The third folder has the headers of the first, so both sides of the last step say that they were made from the other: the true one counts."""
+    there = made(source, tmp_path / "there", "legacy")
+    back = made(there, tmp_path / "back", "hf-bf16")
+    again = made(back, tmp_path / "again", "legacy")
+    assert wb.open(there).checkpoint.digest == wb.open(again).checkpoint.digest
+    found = wb.open(back).verify(again)
+    assert found["ok"] and found["reproduced"]["made"] == "B" and found["reproduced"]["different"] == 0
+    assert wb.open(again).verify(back)["ok"] and wb.open(back).verify(there)["reproduced"]["made"] == "A"
+    with span(again, "layers.0.self_attn.q_proj.weight").flipped(3, 0):
+        assert not wb.open(back).verify(again)["ok"] and not wb.open(again).verify(back)["ok"]

@@ -41,8 +41,9 @@ class Allowed(NamedTuple):
 class Relation:
     """How A and B are related, and the bound that follows for each pair of encodings."""
 
-    def __init__(self, one: Source, two: Source) -> None:
-        self.chain: Chain = chain(one.checkpoint, two.checkpoint, one.layout, two.layout)
+    def __init__(self, one: Source, two: Source, made: str = "") -> None:
+        """`made`: the side (A or B) of which it is known that it was made from the other; empty: the manifests are asked."""
+        self.chain: Chain = chain(one.checkpoint, two.checkpoint, one.layout, two.layout, made)
         found = stations(self.chain, one.inventory)
         self.stations = found or []
         if found is None:

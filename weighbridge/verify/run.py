@@ -92,16 +92,13 @@ class _Run:
             names = {job.bound.stored.name for job in kept}
             self._leave("not in the sample", [job.bound.stored.name for job in jobs if job.bound.stored.name not in names])
             jobs = kept
-        replay = self._replay()
-        slabs = replay.slabs(chosen) if replay else []
-        self.total = sum(job.bound.weight.nbytes for job in jobs) + sum(Replay.size(slab) for slab in slabs)
+        self.total = sum(job.bound.weight.nbytes for job in jobs)
         with ThreadPoolExecutor(thread_count()) as self.pool:
-            comparer = Comparer(self.one, self.two, Relation(one, two))
+            unlike = self._repeat(chosen)
+            comparer = Comparer(self.one, self.two, Relation(one, two, self.report.reproduced.made))
             self.report.grades = list(self._each(jobs, comparer.grade, lambda job: job.bound.weight.nbytes))
-            if replay:
-                unlike = [each for found in self._each(slabs, replay.compare, Replay.size) for each in found]
-                self._reproduced(replay, len({slab.place.target.stored.name for slab in slabs}), unlike)
-        self._beside(bool(replay))
+        self._judge(unlike)
+        self._beside()
         return self.report
 
     def _each(self, work: list[W], function: Callable[[W, Scratch], R], size: Callable[[W], int]) -> Iterator[R]:
@@ -139,36 +136,47 @@ class _Run:
         if listed:
             self.report.not_compared[reason] = listed
 
-    def _replay(self) -> Replay | None:
-        """The conversion that made one side of the other, to be repeated. A's word is asked first, as for the bounds."""
+    def _repeat(self, weights: set[str] | None) -> list[Unlike]:
+        """Repeat the conversion that made one side of the other, and tell what differs. A's word is asked first, as for the bounds.
+
+        Both may say so: headers are alike on the way there and back. Then the one that proves true counts.
+        """
+        tried: list[tuple[Reproduced, list[Unlike]]] = []
         for first, made, side in ((self.two, self.one, "A"), (self.one, self.two, "B")):
             plan, why = replay_of(first.source, made.source)
-            if plan:
-                self.report.reproduced = Reproduced(side)
-                return Replay(plan, first, made)
-            if why:
+            if why and not tried:
                 self.report.reproduced = Reproduced(why_not=f"{side}: {why}")
-        return None
+            if plan is None:
+                continue
+            replay = Replay(plan, first, made)
+            slabs = replay.slabs(weights)
+            self.total += sum(Replay.size(slab) for slab in slabs)
+            unlike = [each for found in self._each(slabs, replay.compare, Replay.size) for each in found]
+            tensors = len({slab.place.target.stored.name for slab in slabs})
+            tried.append((Reproduced(side, tensors, len({each.tensor for each in unlike})), unlike))
+            if not unlike:
+                break
+        if not tried:
+            return []
+        self.report.reproduced, unlike = next((each for each in tried if not each[1]), tried[0])
+        return unlike
 
-    def _reproduced(self, replay: Replay, tensors: int, unlike: list[Unlike]) -> None:
+    def _judge(self, unlike: list[Unlike]) -> None:
         """What is not as `convert` writes it is wrong, however small the difference: the grade of A's weight says so."""
-        made = self.report.reproduced
-        made.tensors, made.different = tensors, len({each.tensor for each in unlike})
+        made = self.report.reproduced.made
         grades = {grade.name: grade for grade in self.report.grades}
         one = self.one.source
         for each in unlike:
             if each.part is None:
-                self.report.beside.wrong.append(Fault(each.tensor, made.made, "padding", each.first))
+                self.report.beside.wrong.append(Fault(each.tensor, made, "padding", each.first))
                 continue
-            names = [each.tensor] if made.made == "A" else [one.bound[n].stored.name for n, part in one.holders[each.part.weight] if _meet(part, each.part)]
-            for name in names:
-                if name in grades:
-                    grade = grades[name]
-                    grade.unlike += each.count
-                    grade.first = grade.first or each.first
-                    grade.settle()
+            names = [each.tensor] if made == "A" else [one.bound[n].stored.name for n, part in one.holders[each.part.weight] if _meet(part, each.part)]
+            for grade in (grades[name] for name in names if name in grades):
+                grade.unlike += each.count
+                grade.first = grade.first or each.first
+                grade.settle()
 
-    def _beside(self, replayed: bool) -> None:
+    def _beside(self) -> None:
         """What holds no weight, on both sides."""
         found = self.report.beside
         for reader, side in ((self.one, "A"), (self.two, "B")):
@@ -177,7 +185,7 @@ class _Run:
             known = {fault.name for fault in found.wrong}
             padded.wrong = [fault for fault in padded.wrong if fault.name not in known]
             found.add(padded)
-            if not (replayed and self.report.reproduced.made == side):
+            if self.report.reproduced.made != side:
                 self._leave(f"{side}: {beside.PADDING}", idle)
         found.add(beside.unexplained(self.one, self.two, self.both))
 
