@@ -102,6 +102,6 @@ def _follows(problem: Problem, stems: set[str], stacks: set[str]) -> bool:
 def _problem(form: str, tensors: list[Tensor]) -> Problem:
     first = tensors[0]
     are = "weight is" if len(tensors) == 1 else "weights are"
-    why = "nothing says what the codes mean" if form.endswith(WITHOUT) else "inspect and explain know this form; convert, verify, trace and run do not read it yet"
-    return Problem("scheme", f"{len(tensors):,} {are} stored as {form}: {why}",
-                   f"{first.file}: {first.name}", READ)
+    known = "inspect and explain know this form; convert, verify, trace and run do not read it yet"
+    why = "nothing says what the codes mean" if form.endswith(WITHOUT) else known
+    return Problem("scheme", f"{len(tensors):,} {are} stored as {form}: {why}", f"{first.file}: {first.name}", READ)

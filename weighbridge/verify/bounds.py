@@ -61,7 +61,7 @@ class Relation:
         return self.chain.made_is_a
 
     def bound(self, a: Encoding, b: Encoding, weight: str, turned: bool, stacked: bool) -> Allowed:
-        """For a value of `weight` in encoding `a` in A against `b` in B, both in A's stored axes. `stacked`: it lies in a stack where it came from."""
+        """For a value of `weight` in encoding `a` in A against `b` in B, both in A's stored axes. `stacked`: in a stack where it came from."""
         first, made = (b, a) if self.made_is_a(a, b) else (a, b)
         if not self.chain.hops:
             return _unrelated(first, made)

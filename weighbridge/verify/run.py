@@ -170,7 +170,8 @@ class _Run:
             if each.part is None:
                 self.report.beside.wrong.append(Fault(each.tensor, made, "padding", each.first))
                 continue
-            names = [each.tensor] if made == "A" else [one.bound[n].stored.name for n, part in one.holders[each.part.weight] if _meet(part, each.part)]
+            holders = one.holders[each.part.weight]
+            names = [each.tensor] if made == "A" else [one.bound[n].stored.name for n, part in holders if _meet(part, each.part)]
             for grade in (grades[name] for name in names if name in grades):
                 grade.unlike += each.count
                 grade.first = grade.first or each.first

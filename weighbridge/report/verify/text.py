@@ -47,7 +47,8 @@ def _names(names: list[str], total: int) -> str:
 
 def _beside(beside: dict[str, Any]) -> list[str]:
     """What holds no weight, in one line, and each of it that is not as it must be."""
-    said = [count(beside[key], word) for key, word in (("constants", "constant"), ("padded", "padded tensor"), ("bytes", "unexplained tensor")) if beside[key]]
+    words = {"constants": "constant", "padded": "padded tensor", "bytes": "unexplained tensor"}
+    said = [count(beside[key], word) for key, word in words.items() if beside[key]]
     lines = [f"beside the weights: {', '.join(said)}" + ("" if beside["wrong"] else ": as they must be")] if said else []
     lines += [f"wrong {fault['what']} in {fault['side']}: {fault['name']}: {fault['first']}" for fault in beside["wrong"][:5]]
     return lines + ([f"and {len(beside['wrong']) - 5:,} more"] if len(beside["wrong"]) > 5 else [])
