@@ -71,7 +71,10 @@ VERBS: dict[str, Verb] = {
         'wb.open("MiniMax-M2").convert("M2-neuron", "neuron", attention="exact", tp=64)',
         "[what NxD Inference loads](../neuron.md), [verify](verify.md), [how a conversion runs](../architecture.md)"),
     "verify": Verb(
-        "Decodes every stored weight of A on both sides and compares. The bound of each weight is that of the step that made it; exit 3 when one is outside.",
+        "Decodes every stored weight of A and every copy of it in B, and compares. The bound of each weight follows from the encodings on its way, never from what a file says of itself; "
+        "exit 3 when one is outside. Where a manifest says that this tool made one side of the other, the conversion is repeated in memory and must give the same bytes, so that "
+        "a flipped bit shows which a rounding could have made. Numbers of ranks and padding are looked at, too; what was not compared is named. Weights in a form that is not read are "
+        "compared byte for byte: equal bytes are equal, anything else is exit 2 with the reason.",
         (EXACT,
          Example("The proof:", "weighbridge verify DEMO OUT"),
          Example("One folder alone: are all its files as `convert` wrote them? Any flipped bit, cut or lost file is named, with exit 3:", "weighbridge verify OUT"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import weighbridge as wb
@@ -68,6 +70,7 @@ def test_it_talks(f16):
     assert np.array_equal(narrow(x), wide(x)) and np.array_equal(narrow.rows(np.array([5])), values[5:6].astype(np.float32))
 
 
+@example([struct.unpack("<I", struct.pack("<f", 1.5 * 2.0**-24))[0]])  # halfway between two subnormals of float16
 @given(st.lists(WORDS, min_size=1, max_size=40))
 def test_each_float_step_keeps_its_bound(words):
     """Random bit patterns of each float type to each other, against the bound that `steps.py` states."""

@@ -92,7 +92,7 @@ def test_values_without_a_scale_in_a_type_that_means_nothing(tmp_path, dtype, wi
     assert wb.open(folder).verify(copy)["how"] == "bytes"
     with span(copy, name).flipped(0, 0), pytest.raises(Refused) as refused:
         wb.open(folder).verify(copy)
-    assert f"1 weight is stored as {dtype}, with no scale beside them" in refused.value.first.message
+    assert f"1 weight is stored as {dtype} without a scale: nothing says what the codes mean" in refused.value.first.message
 
 
 def test_tensors_that_no_weight_explains_are_compared_where_both_have_them(tmp_path):
@@ -133,3 +133,18 @@ def test_a_draft_layer_in_fp8_stays_surplus(tmp_path):
     assert wb.open(folder).convert(tmp_path / "out", "hf-bf16", allow=("surplus-tensor",)).document()["complete"]
     found = wb.open(folder).verify(folder)
     assert found["ok"] and found["beside"]["bytes"] == 2
+
+
+def test_real_values_with_a_scale_beside_them_are_no_verdict(tmp_path):
+    """Decoded, or not? Against itself the same; against the sound one exit 2 with the question."""
+    folder = write_tiny(tmp_path / "src", shards=1)
+    bad = shutil.copytree(folder, tmp_path / "bad")
+    file = next(bad.glob("*.safetensors"))
+    name = "model.layers.0.self_attn.q_proj.weight"
+    tensors = {s.name: (s.dtype, s.shape, s.bytes()) for s in spans(bad)}
+    _, shape, data = tensors[name]
+    write_file(file, tensors | {name: ("BF16", shape, data + data)})
+    assert wb.open(bad).verify(bad)["how"] == "bytes"
+    with pytest.raises(Refused) as refused:
+        wb.open(folder).verify(bad)
+    assert refused.value.first.code == "scale-beside-float"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,10 @@ def test_twenty_planted_hops_leave_a_ceiling(source, tmp_path):
     assert bound([own, *[own | {"from": "0" * 64}] * 20]).relative == pytest.approx(once.relative)
     for count in (1, 3, 5, 7, 20, 200):
         assert bound([*planted(own, count), own | {"from": "0" * 64}]).relative < 0.25
+    rounding = [own | {"from": "0" * 64, "layout": "hf-fp8", "options": own["options"] | {"block": [size, size]}} for size in (48, 40)]
+    for count in (2, 10, 30):  # blocks that do not nest: each hop rounds anew
+        assert 0.1 < bound([own, *rounding * count, own | {"from": "0" * 64}]).relative < 0.25
+    assert bound([own, *rounding * 10_000, own | {"from": "0" * 64}]).relative < 0.1  # longer than any chain that there is: it explains nothing
 
 
 @pytest.mark.parametrize("field,value", [
@@ -166,11 +171,16 @@ def test_what_a_says_stands_before_what_b_says(source, tmp_path):
     tampered = write_tiny(tmp_path / "src", **SMALL)
     (own,) = hops(out)
     claim = planted(own | {"from": wb.open(out).checkpoint.digest}, 4)
-    (tampered / "weighbridge.json").write_text(__import__("json").dumps({"hops": [*claim, {**own, "layout": "hf-fp8", "from": "0" * 64}]}))
-    tensor = span(tampered, Q)
-    with tensor.flipped(3, 1):
-        found = wb.open(out).verify(tampered)
-    assert found["reproduced"]["made"] == "A" and not found["ok"]
+    (tampered / "weighbridge.json").write_text(json.dumps({"hops": [*claim, {**own, "layout": "hf-fp8", "from": "0" * 64}]}))
+    change_manifest(out, version="0")  # so that the bounds judge: one step by A's word, and a wide one by B's
+    relation = Relation(bind(wb.open(out).checkpoint), bind(wb.open(tampered).checkpoint))
+    assert relation.chain.made_is_a and len(relation.chain.hops) == 1
+    tensor = span(tampered, "model.layers.0.block_sparse_moe.experts.0.w1.weight")
+    codes = np.frombuffer(tensor.bytes(), np.uint8).copy()
+    large = np.flatnonzero((codes & 0x7F) > 0x40)[:100]
+    codes[large] ^= 1  # an eighth of the value or less
+    tensor.write(codes.tobytes())
+    assert not wb.open(out).verify(tampered)["ok"]
 
 
 CHAINS = [ways for ways in itertools.product(sorted(WAYS), repeat=3)]
@@ -197,3 +207,29 @@ def test_a_float_is_never_widened_by_a_chain_of_codes(source, tmp_path):
     relation = Relation(bind(wb.open(source).checkpoint), bind(wb.open(out).checkpoint))
     assert relation.bound(plain("BF16"), plain("BF16"), "layers.0.input_norm", False, False).relative == 0
     assert relation.bound(plain("F32"), plain("F32"), "layers.0.moe.router", False, False).relative <= 2.0**-8
+
+
+def test_codes_that_neuron_reads_as_infinity_are_not_the_same_bytes(source, tmp_path):
+    """The published codes and scales in NxD's layout: equal bytes in equal blocks, and every code above 240 means another value."""
+    out = without_manifest(made(source, tmp_path / "out", "neuron"))
+    experts = [[span(source, f"model.layers.0.block_sparse_moe.experts.{e}.w2.{leaf}") for e in range(8)] for leaf in ("weight", "weight_scale_inv")]
+    codes = np.stack([np.frombuffer(s.bytes(), np.uint8).reshape(128, 128).T for s in experts[0]])
+    name = "layers.0.block_sparse_moe.expert_mlps.mlp_op.down_proj."
+    span(out, name + "weight").write(np.ascontiguousarray(codes).tobytes())
+    span(out, name + "scale").write(b"".join(s.bytes() for s in experts[1]))
+    found = wb.open(source).verify(out)
+    wrong = [row for row in found["inexact"] if row["grade"] == "wrong"]
+    assert len(wrong) == 8 and all(row["name"].endswith(".w2.weight") and "inf" in row["first"] for row in wrong)
+
+
+def test_there_and_back_and_there_again(source, tmp_path):
+    """The third folder has the headers of the first, so both sides of the last step say that they were made from the other: the true one counts."""
+    there = made(source, tmp_path / "there", "legacy")
+    back = made(there, tmp_path / "back", "hf-bf16")
+    again = made(back, tmp_path / "again", "legacy")
+    assert wb.open(there).checkpoint.digest == wb.open(again).checkpoint.digest
+    found = wb.open(back).verify(again)
+    assert found["ok"] and found["reproduced"]["made"] == "B" and found["reproduced"]["different"] == 0
+    assert wb.open(again).verify(back)["ok"] and wb.open(back).verify(there)["reproduced"]["made"] == "A"
+    with span(again, "layers.0.self_attn.q_proj.weight").flipped(3, 0):
+        assert not wb.open(back).verify(again)["ok"] and not wb.open(again).verify(back)["ok"]

@@ -21,7 +21,7 @@ def verify(
     format: Literal["text", "json", "markdown"] = "text",
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
 ) -> int:
-    """Do A and B hold the same weights? Exit 3 when anything is missing, surplus or out of its bound.
+    """Do A and B hold the same weights? Exit 3 when anything is missing, surplus or out of its bound, exit 2 when it cannot be read.
 
     With A alone: is every file of that output still what `convert` wrote? Exit 3 when one is missing or has other bytes.
 

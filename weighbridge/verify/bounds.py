@@ -43,8 +43,9 @@ class Allowed(NamedTuple):
 class Relation:
     """How A and B are related, and the bound that follows for each pair of encodings."""
 
-    def __init__(self, one: Source, two: Source) -> None:
-        self.chain: Chain = chain(one.checkpoint, two.checkpoint, one.layout, two.layout)
+    def __init__(self, one: Source, two: Source, made: str = "") -> None:
+        """`made`: the side (A or B) of which it is known that it was made from the other; empty: the manifests are asked."""
+        self.chain: Chain = chain(one.checkpoint, two.checkpoint, one.layout, two.layout, made)
         first = two if self.chain.made_is_a else one
         found = stations(self.chain, first)
         self.stations = found or []
@@ -62,7 +63,7 @@ class Relation:
         return self.chain.made_is_a
 
     def bound(self, a: Encoding, b: Encoding, weight: str, turned: bool, stacked: bool) -> Allowed:
-        """For a value of `weight` in encoding `a` in A against `b` in B, both in A's stored axes. `stacked`: it lies in a stack where it came from."""
+        """For a value of `weight` in encoding `a` in A against `b` in B, both in A's stored axes. `stacked`: in a stack where it came from."""
         first, made = (b, a) if self.made_is_a(a, b) else (a, b)
         if not self.chain.hops:
             return _unrelated(first, made)

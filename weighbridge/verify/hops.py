@@ -19,7 +19,8 @@ from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.options import Options
 from weighbridge.plan.source import Source
 
-MOST = 8  # different hops of one chain; a longer one explains nothing
+MOST = 64  # hops of one chain; a longer one explains nothing
+KINDS = 16  # different ones among them: each asks its layout once for every weight
 
 
 class Hop(NamedTuple):
@@ -51,15 +52,17 @@ def hop_of(stated: dict[str, Any]) -> Hop | None:
     return Hop(layout, options) if isinstance(layout, str) and layout in LAYOUTS and options else None
 
 
-def chain(a: Checkpoint, b: Checkpoint, layout_a: str, layout_b: str) -> Chain:
+def chain(a: Checkpoint, b: Checkpoint, layout_a: str, layout_b: str, side: str = "") -> Chain:
     """Was A made from B, or B from A, over however many hops?
 
-    A's manifest is asked first: B is the one that is judged, and what it says of itself does not stand against what A says.
+    A's manifest is asked first: B is the one that is judged, and what it says of itself does not stand against what A says. `side` asks one alone.
     """
     for first, made, layout, made_is_a in ((b, a, layout_a, True), (a, b, layout_b, False)):
+        if side and side != ("A" if made_is_a else "B"):
+            continue
         starts = [i for i, hop in enumerate(made.hops) if hop.get("from") == first.digest]
         known = [hop for stated in (made.hops[starts[-1] :] if starts else []) if (hop := hop_of(stated))]
-        if known and known[-1].layout == layout and len(set(known)) <= MOST:
+        if known and known[-1].layout == layout and len(known) <= MOST and len(set(known)) <= KINDS:
             return Chain(tuple(known), made_is_a)
     return Chain()
 

@@ -30,7 +30,7 @@ from weighbridge.verify.replay import Replay, Unlike, replay_of
 
 Progress = Callable[[int, int], None]
 LACKING = frozenset({"missing-tensor", "weight-without-scale"})  # findings: B (or A) holds less than the model
-BEYOND = frozenset({"surplus-tensor", "scale-without-weight", "scale-beside-float"})  # findings: it holds more
+BEYOND = frozenset({"surplus-tensor", "scale-without-weight"})  # findings: it holds more
 BESIDE = frozenset({"surplus-file", "index-names-absent", "index-lacks", "index-wrong-file"})  # of the index alone
 W = TypeVar("W")
 R = TypeVar("R")
@@ -45,7 +45,7 @@ def verify(a: Checkpoint, b: Checkpoint, *, sample: int = 0, seed: int = 0, prog
     fatal = [p for source in (one, two) for p in source.problems if p.code not in LACKING | BEYOND | BESIDE]
     if fatal:
         return _by_bytes(a, b, list(dict.fromkeys(fatal)), progress)
-    return _Run(one, two, sample, seed, progress).report
+    return _Run(one, two, progress).report_of(sample, seed)
 
 
 def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progress | None) -> Report:
@@ -53,7 +53,7 @@ def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progre
     if not beside.same_headers(a, b) or a.problems or b.problems:
         raise Refused(why)
     one, two = Reader(beside.bare(a)), Reader(beside.bare(b))
-    report = Report(a.label, b.label, ("", ""), how="bytes")
+    report = Report(a.label, b.label, ("as stored", "as stored"), how="bytes")
     done, total, differ = 0, sum(t.nbytes for t in a.tensors.values()), []
     with one.unchanged(), two.unchanged():
         for name, tensor in a.tensors.items():
@@ -74,28 +74,34 @@ def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progre
 class _Run:
     """One comparison: two sources, a pool of threads with a scratch each, and the report that grows."""
 
-    def __init__(self, one: Source, two: Source, sample: int, seed: int, progress: Progress | None) -> None:
+    def __init__(self, one: Source, two: Source, progress: Progress | None) -> None:
         self.one, self.two, self.progress = Reader(one), Reader(two), progress
         self.local = threading.local()
-        self.report = Report(one.checkpoint.label, two.checkpoint.label, (one.layout, two.layout), sampled=sample)
+        self.report = Report(one.checkpoint.label, two.checkpoint.label, (one.layout, two.layout))
+        self.both: list[str] = []  # tensors of no weight that the two sides have in common
+        self.done = self.total = 0
+
+    def report_of(self, sample: int, seed: int) -> Report:
+        """All four looks."""
+        one, two = self.one.source, self.two.source
+        self.report.sampled = sample
         jobs, lost = jobs_of(one, two)
         self._names(lost)
         chosen = None
         if sample and sample < len(jobs):
             kept = sorted(random.Random(seed).sample(jobs, sample), key=lambda job: job.bound.stored.name)
             chosen = {part.weight for job in kept for part in job.bound.stored.placement.parts}
-            self._leave("not in the sample", [job.bound.stored.name for job in jobs if job not in kept])
+            names = {job.bound.stored.name for job in kept}
+            self._leave("not in the sample", [job.bound.stored.name for job in jobs if job.bound.stored.name not in names])
             jobs = kept
-        replay = self._replay()
-        slabs = replay.slabs(chosen) if replay else []
-        self.done, self.total = 0, sum(job.bound.weight.nbytes for job in jobs) + sum(Replay.size(slab) for slab in slabs)
+        self.total = sum(job.bound.weight.nbytes for job in jobs)
         with self.one.unchanged(), self.two.unchanged(), ThreadPoolExecutor(thread_count()) as self.pool:
-            comparer = Comparer(self.one, self.two, Relation(one, two))
+            unlike = self._repeat(chosen)
+            comparer = Comparer(self.one, self.two, Relation(one, two, self.report.reproduced.made))
             self.report.grades = list(self._each(jobs, comparer.grade, lambda job: job.bound.weight.nbytes))
-            if replay:
-                unlike = [each for found in self._each(slabs, replay.compare, Replay.size) for each in found]
-                self._reproduced(replay, len({slab.place.target.stored.name for slab in slabs}), unlike)
-        self._beside(bool(replay))
+        self._judge(unlike)
+        self._beside()
+        return self.report
 
     def _each(self, work: list[W], function: Callable[[W, Scratch], R], size: Callable[[W], int]) -> Iterator[R]:
         """`function` of each piece of work, over the threads, in order."""
@@ -115,12 +121,11 @@ class _Run:
         one, two = self.one.source, self.two.source
         problems = [*one.problems, *two.problems]
         self.report.missing = [p.where for p in problems if p.code in LACKING] or lost
-        beyond = {p.where: p.code for p in problems if p.code in BEYOND}
+        beyond = dict.fromkeys(p.where for p in problems if p.code in BEYOND)
         names = {f"{t.file}: {name}": name for side in (one, two) for name, t in side.checkpoint.tensors.items()} if beyond else {}
-        self.both: list[str] = []
-        for where, code in beyond.items():
+        for where in beyond:
             name = names.get(where, "")
-            if code != "scale-beside-float" and beside.alike(one.checkpoint.tensors.get(name), two.checkpoint.tensors.get(name)):
+            if beside.alike(one.checkpoint.tensors.get(name), two.checkpoint.tensors.get(name)):
                 self.both.append(name)
             else:
                 self.report.surplus.append(where)
@@ -133,36 +138,48 @@ class _Run:
         if listed:
             self.report.not_compared[reason] = listed
 
-    def _replay(self) -> Replay | None:
-        """The conversion that made one side of the other, to be repeated. A's word is asked first, as for the bounds."""
+    def _repeat(self, weights: set[str] | None) -> list[Unlike]:
+        """Repeat the conversion that made one side of the other, and tell what differs. A's word is asked first, as for the bounds.
+
+        Both may say so: headers are alike on the way there and back. Then the one that proves true counts.
+        """
+        tried: list[tuple[Reproduced, list[Unlike]]] = []
         for first, made, side in ((self.two, self.one, "A"), (self.one, self.two, "B")):
             plan, why = replay_of(first.source, made.source)
-            if plan:
-                self.report.reproduced = Reproduced(side)
-                return Replay(plan, first, made)
-            if why:
+            if why and not tried:
                 self.report.reproduced = Reproduced(why_not=f"{side}: {why}")
-        return None
+            if plan is None:
+                continue
+            replay = Replay(plan, first, made)
+            slabs = replay.slabs(weights)
+            self.total += sum(Replay.size(slab) for slab in slabs)
+            unlike = [each for found in self._each(slabs, replay.compare, Replay.size) for each in found]
+            tensors = len({slab.place.target.stored.name for slab in slabs})
+            tried.append((Reproduced(side, tensors, len({each.tensor for each in unlike})), unlike))
+            if not unlike:
+                break
+        if not tried:
+            return []
+        self.report.reproduced, unlike = next((each for each in tried if not each[1]), tried[0])
+        return unlike
 
-    def _reproduced(self, replay: Replay, tensors: int, unlike: list[Unlike]) -> None:
+    def _judge(self, unlike: list[Unlike]) -> None:
         """What is not as `convert` writes it is wrong, however small the difference: the grade of A's weight says so."""
-        made = self.report.reproduced
-        made.tensors, made.different = tensors, len({each.tensor for each in unlike})
+        made = self.report.reproduced.made
         grades = {grade.name: grade for grade in self.report.grades}
         one = self.one.source
         for each in unlike:
             if each.part is None:
-                self.report.beside.wrong.append(Fault(each.tensor, made.made, "padding", each.first))
+                self.report.beside.wrong.append(Fault(each.tensor, made, "padding", each.first))
                 continue
-            names = [each.tensor] if made.made == "A" else [one.bound[n].stored.name for n, part in one.holders[each.part.weight] if _meet(part, each.part)]
-            for name in names:
-                if name in grades:
-                    grade = grades[name]
-                    grade.unlike += each.count
-                    grade.first = grade.first or each.first
-                    grade.settle()
+            holders = one.holders[each.part.weight]
+            names = [each.tensor] if made == "A" else [one.bound[n].stored.name for n, part in holders if _meet(part, each.part)]
+            for grade in (grades[name] for name in names if name in grades):
+                grade.unlike += each.count
+                grade.first = grade.first or each.first
+                grade.settle()
 
-    def _beside(self, replayed: bool) -> None:
+    def _beside(self) -> None:
         """What holds no weight, on both sides."""
         found = self.report.beside
         for reader, side in ((self.one, "A"), (self.two, "B")):
@@ -171,7 +188,7 @@ class _Run:
             known = {fault.name for fault in found.wrong}
             padded.wrong = [fault for fault in padded.wrong if fault.name not in known]
             found.add(padded)
-            if not (replayed and self.report.reproduced.made == side):
+            if self.report.reproduced.made != side:
                 self._leave(f"{side}: {beside.PADDING}", idle)
         found.add(beside.unexplained(self.one, self.two, self.both))
 

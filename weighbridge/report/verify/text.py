@@ -19,7 +19,7 @@ def verify_text(document: dict[str, Any], markdown: bool = False) -> str:
     lines = [says(f"A: {document['a']} ({document['layouts'][0]})"), says(f"B: {document['b']} ({document['layouts'][1]})"), "",
              table(("grade", "weights", "meaning"), [
                  ("identical", grades["identical"], "same codes and scales"), ("exact", grades["exact"], "same real values"),
-                 ("bounded", grades["bounded"], "within the bound of the step that made it"), ("wrong", grades["wrong"], "outside")])]
+                 ("bounded", grades["bounded"], "within the bound of the step that made it"), ("wrong", grades["wrong"], "outside, or not what convert writes")])]
     worst = sorted(document["inexact"], key=lambda r: (r["grade"] != "wrong", r["sqnr_db"] if r["sqnr_db"] is not None else -1e9))[:5]
     if worst:
         lines += ["", "The least equal:", table(("weight", "grade", "SQNR dB", "largest relative", "equal"), [
@@ -49,7 +49,8 @@ def _names(names: list[str], total: int) -> str:
 
 def _beside(beside: dict[str, Any]) -> list[str]:
     """What holds no weight, in one line, and each of it that is not as it must be."""
-    said = [count(beside[key], word) for key, word in (("constants", "constant"), ("padded", "padded tensor"), ("bytes", "unexplained tensor")) if beside[key]]
+    words = {"constants": "constant", "padded": "padded tensor", "bytes": "unexplained tensor"}
+    said = [count(beside[key], word) for key, word in words.items() if beside[key]]
     lines = [f"beside the weights: {', '.join(said)}" + ("" if beside["wrong"] else ": as they must be")] if said else []
     lines += [f"wrong {fault['what']} in {fault['side']}: {fault['name']}: {fault['first']}" for fault in beside["wrong"][:5]]
     return lines + ([f"and {len(beside['wrong']) - 5:,} more"] if len(beside["wrong"]) > 5 else [])
