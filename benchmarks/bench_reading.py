@@ -65,7 +65,8 @@ def main() -> None:
                 print(f"{name}: {due / 1e6:.1f} MB", file=sys.stderr)
                 rows = [cold(command, replica) for _ in range(options.rounds)]
                 seconds, read, kept = (harness.median(column) for column in zip(*rows, strict=True))
-                print(f"{name:32} {seconds:6.2f} s   from disk {read / 1e6:7.1f} MB ({read / due:.2f}x)   in memory {kept / 1e6:7.1f} MB ({kept / due:.2f}x)")
+                print(f"{name:32} {seconds:6.2f} s   from disk {read / 1e6:7.1f} MB ({read / due:.2f}x)   "
+                      f"in memory {kept / 1e6:7.1f} MB ({kept / due:.2f}x)")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,8 @@ def test_a_file_that_is_not_what_it_was(change: str, listed: bool, tmp_path: Pat
             path.write_bytes(CONTENT + b"x" if change == "longer" else CONTENT[:5000])
         os.utime(path, ns=(10**18, 10**18 + (change == "time")))
     for call in (lambda: store.read("a", 0, 4), lambda: filled(store, "a", [(0, 4)])):
-        with pytest.raises(WeighbridgeError, match="a: cannot be read: No such file" if change == "gone" else "a: changed since it was opened") as caught:
+        says = "cannot be read: No such file" if change == "gone" else "changed since it was opened"
+        with pytest.raises(WeighbridgeError, match=f"a: {says}") as caught:
             call()
         assert caught.value.exit_code == 2 and (change == "gone" or caught.value.first.hint)
     if change != "gone":

@@ -54,13 +54,15 @@ def due(folder: Path) -> dict[str, set[int]]:
 
 def weighbridge(*words: object, descriptors: int = 0) -> str:
     limit = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))) if descriptors else None
-    done = subprocess.run([sys.executable, "-m", "weighbridge", *map(str, words)], capture_output=True, text=True, check=False, preexec_fn=limit, timeout=300)
+    done = subprocess.run([sys.executable, "-m", "weighbridge", *map(str, words)], capture_output=True, text=True, check=False, timeout=300,
+                          preexec_fn=limit)
     assert done.returncode in (0, 1), done.stderr
     return done.stdout
 
 
 @pytest.mark.parametrize("scattered", [False, True])
-@pytest.mark.parametrize("words", [("inspect",), ("convert", "--to", "neuron", "--dry-run"), ("convert", "--to", "hf-bf16", "--dry-run"), ("draw", "--to", "neuron")])
+@pytest.mark.parametrize("words", [("inspect",), ("convert", "--to", "neuron", "--dry-run"), ("convert", "--to", "hf-bf16", "--dry-run"),
+                                   ("draw", "--to", "neuron")])
 def test_only_pages_of_headers_and_scales_come_into_memory(words: tuple[str, ...], scattered: bool, tmp_path: Path) -> None:
     """Scales were read through a map, where the kernel reads 128 kB to 8 MB around each page: 52 MB of scales brought 17 GB."""
     folder = write_replica(tmp_path / "m", layers=2, experts=4, vocab=2048)
@@ -107,8 +109,8 @@ def test_a_vector_is_read_by_position(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_replica(tmp_path_factory.mktemp("many") / "m", layers=2, experts=16, vocab=512, hidden=128, inter=128, heads=2, kv_heads=1, head_dim=128,
-                         data="random", shards=120)
+    return write_replica(tmp_path_factory.mktemp("many") / "m", layers=2, experts=16, vocab=512, hidden=128, inter=128, heads=2, kv_heads=1,
+                         head_dim=128, data="random", shards=120)
 
 
 @pytest.mark.parametrize("words", ["inspect M", "check M --runtime vllm", "convert M OUT --to neuron", "verify M M", "explain M TENSOR",

@@ -108,7 +108,7 @@ def compiled(function):
 
 
 def callback(signature):
-    """A decorator: a function as machine code with the calling convention of C, whose `address` a library or the kernel may call. Kept as `compiled` does."""
+    """A decorator: a function as machine code that C may call, at its `address`. Kept as `compiled` keeps a kernel."""
     return lambda function: _kept(function, lambda cache: cfunc(signature, cache=cache, error_model="numpy"))
 
 
