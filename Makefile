@@ -78,6 +78,7 @@ test-browser: $(VENV)/.stamp-test $(BROWSER)/node_modules/.stamp
 
 bench: $(VENV)/.stamp-test
 	@$(VENV)/bin/python -m benchmarks.bench_inspect $(BENCH_ARGS)
+	@$(VENV)/bin/python -m benchmarks.bench_reading $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_report $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_convert $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_hashing

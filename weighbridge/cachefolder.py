@@ -21,9 +21,9 @@ def cache_root() -> Path | None:
 
 
 def private_folder(name: str) -> Path | None:
-    """A folder for code that this process will run: made with 0700, owned by this user, and writable by nobody else. None where there is no such place.
+    """A folder for code that this process will run: made with 0700, owned by this user, and writable by nobody else.
 
-    A home that cannot be written is passed over for the folder for temporary files.
+    None where there is no such place. A home that cannot be written is passed over for the folder for temporary files.
     """
     for place in (cache_root, _temporary):
         try:

@@ -231,3 +231,19 @@ def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "rec").mkdir()
     with pytest.raises(Refused, match="no .safetensors file here"):
         Capture(tmp_path / "rec", mapped(tmp_path, MAPPING))
+
+
+def test_a_recording_that_changes_is_named(folder):
+    """A map of numpy's ended the process with SIGBUS when the file was cut off."""
+    import os
+
+    capture = Capture(folder)
+    assert capture.rows("layers.8.attn", 0, 10).shape == (10, 8)
+    os.truncate(folder / "layers-0008-0015.safetensors", 4096)
+    with pytest.raises(WeighbridgeError, match="layers-0008-0015.safetensors: changed since it was opened: it had [0-9,]+ bytes, now it has 4,096"):
+        capture.rows("layers.8.block", 200, 303)
+
+
+def test_the_disk_gives_the_room_before_the_first_row(folder):
+    """The files were sparse: on a full disk the writing of a page was a SIGBUS."""
+    assert all(path.stat().st_blocks * 512 >= path.stat().st_size for path in folder.glob("*.safetensors"))

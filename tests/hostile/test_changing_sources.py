@@ -1,13 +1,15 @@
-"""A source that is cut off, written to, replaced or removed while a verb reads its weights: exit 2 and the file's name, never a signal, never a result.
+"""A source that is cut off, written to, replaced or removed while a verb reads its weights: exit 2 and its name, no signal, no result.
 
-Before there was `plan/guard.py`, a cut under `convert`, `verify`, `trace`, `run` or `compare` ended the process with SIGBUS (135) and no word; `check` left
-out what it could not read; a source that was rewritten in place gave a mixture and exit 0.
+Before there was `plan/guard.py`, a cut under `convert`, `verify`, `trace`, `run` or `compare` ended the process with SIGBUS (135) and no word, or
+with 101; `verify` called a source that was replaced another model (3); `check` left out what it could not read; one that was rewritten in place
+gave a mixture and exit 0. 47 of the 52 cases here failed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +59,12 @@ def fresh(folder: Path) -> Path:
     return folder
 
 
+def spelled(words: str, names: dict[str, Path]) -> list[str]:
+    for name, path in names.items():
+        words = re.sub(rf"\b{name}\b", str(path), words)
+    return words.split()
+
+
 def play(cases: list[list], folder: Path) -> list[tuple[int, str]]:
     (folder / "cases.json").write_text(json.dumps(cases))
     done = subprocess.run([sys.executable, Path(sabotage.__file__), folder / "cases.json"], capture_output=True, text=True, check=False, timeout=600)
@@ -73,9 +81,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str, s
     for number, (_, words, moment, harm) in enumerate(CASES):
         source = fresh(root / f"source{number}")
         outs.append(root / f"out{number}")
-        names = {"SRC": str(source), "OTHER": str(other), "OUT": str(outs[-1])}
-        spelled = [names.get(word, word.replace("OTHER/", f"{other}/").replace("OUT.", f"{outs[-1]}.")) for word in words.split()]
-        cases.append([spelled, str(source / SHARD), harm, moment])
+        cases.append([spelled(words, {"SRC": source, "OTHER": other, "OUT": outs[-1]}), str(source / SHARD), harm, moment])
     return {case: (code, said, out) for case, (code, said), out in zip(CASES, play(cases, root), outs, strict=True)}
 
 
@@ -92,6 +98,6 @@ def test_without_harm_all_of_them_end_well(tmp_path: Path) -> None:
     each = {words: name for name, words, *_ in VERBS}
     cases = []
     for number, words in enumerate(each):
-        names = {"SRC": str(source), "OTHER": str(other), "OUT": str(tmp_path / f"out{number}")}
-        cases.append([[names.get(word, word.replace("OTHER/", f"{other}/").replace("OUT.", f"{tmp_path}/o.")) for word in words.split()], "", "cut", "never"])
+        names = {"SRC": source, "OTHER": other, "OUT": tmp_path / f"out{number}"}
+        cases.append([spelled(words, names), "", "cut", "never"])
     assert {name: (code, said[-300:]) for name, (code, said) in zip(each.values(), play(cases, tmp_path), strict=True) if code > 1} == {}

@@ -139,7 +139,8 @@ def test_what_cannot_be_mapped_is_named(name: str, says: str, tmp_path: Path) ->
 
 
 def test_other_faults_and_signals_kill_as_before(tmp_path: Path) -> None:
-    for code in ("ours(); foreign()", "ours(); os.kill(os.getpid(), signal.SIGBUS)", "ours(); signal.raise_signal(signal.SIGBUS)", "guard(); foreign()"):
+    for code in ("ours(); foreign()", "ours(); os.kill(os.getpid(), signal.SIGBUS)", "ours(); signal.raise_signal(signal.SIGBUS)",
+                 "guard(); foreign()"):
         done = child(code + "; print('alive')", tmp_path / "a")
         assert (done.returncode, done.stdout) == (-signal.SIGBUS, ""), (code, done)
 
@@ -161,7 +162,8 @@ def test_faulthandler_keeps_its_word(when: str, tmp_path: Path) -> None:
     code = {"before": "faulthandler.enable(); print(ours(), flush=True); foreign()",
             "after": "ours(); faulthandler.enable(); print(ours(), flush=True); foreign()"}[when]
     done = child(code, tmp_path / "a")
-    assert done.returncode == -signal.SIGBUS and done.stdout == "True\n" and "Fatal Python error: Bus error" in done.stderr and "in foreign" in done.stderr, done
+    assert done.returncode == -signal.SIGBUS and done.stdout == "True\n", done
+    assert "Fatal Python error: Bus error" in done.stderr and "in foreign" in done.stderr, done
 
 
 def test_a_fork_has_the_guard_too(tmp_path: Path) -> None:
@@ -173,3 +175,28 @@ def test_a_fork_has_the_guard_too(tmp_path: Path) -> None:
         os._exit(40 + int(view[-1]) + 2 * mapped.guard.faulted(mapped.row))
     assert os.waitstatus_to_exitcode(os.waitpid(child_process, 0)[1]) == 42
     assert guard() is mapped.guard and not guard().faulted(mapped.row)
+
+
+def test_maps_and_kernels_may_be_the_first_to_need_numba_in_two_threads(tmp_path: Path) -> None:
+    """`verify` maps in one thread and loads a kernel in another: numba imported by both at once is a deadlock to Python."""
+    code = """
+    import threading
+    from weighbridge.encoding import kernels
+    with open(path, "wb") as file:
+        file.write(b"x")
+    faulthandler.dump_traceback_later(60, exit=True)
+    failed, go = [], threading.Barrier(6)
+    def first(work):
+        go.wait()
+        try:
+            work()
+        except BaseException as error:
+            failed.append(repr(error))
+    works = [lambda: MappedFile(path), lambda: kernels.load("same_bytes"), kernels.family] * 2
+    threads = [threading.Thread(target=first, args=(work,)) for work in works]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    print(failed)
+    """
+    done = child(code, tmp_path / "a")
+    assert done.stdout == "[]\n", done

@@ -132,7 +132,8 @@ def fill_by_ranges(store: Store, file: str, spans: Iterable[Span]) -> None:
     for offset, view in spans:
         raw = store.read(file, offset, len(view))
         if len(raw) != len(view):
-            raise WeighbridgeError("io", f"gave {len(raw):,} of {len(view):,} bytes from byte {offset:,} on", f"{store.label}: {file}", "run the command again")
+            raise WeighbridgeError("io", f"gave {len(raw):,} of {len(view):,} bytes from byte {offset:,} on", f"{store.label}: {file}",
+                                   "run the command again")
         view[:] = raw
 
 

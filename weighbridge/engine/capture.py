@@ -280,7 +280,8 @@ class Files:
             self.mapped[tensor.file] = MappedFile(self.folder / tensor.file)
         raw = np.asarray(self.mapped[tensor.file])[tensor.start : tensor.start + tensor.nbytes]
         if len(raw) < tensor.nbytes:
-            raise WeighbridgeError("source-changed", f"ends {tensor.nbytes - len(raw):,} bytes before its header says", str(self.folder / tensor.file), AGAIN)
+            says = f"ends {tensor.nbytes - len(raw):,} bytes before its header says"
+            raise WeighbridgeError("source-changed", says, str(self.folder / tensor.file), AGAIN)
         return raw.view(DTYPES[tensor.dtype]).reshape(tensor.shape)
 
     def require_unchanged(self) -> None:

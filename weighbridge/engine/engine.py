@@ -172,7 +172,8 @@ def load(source: Source, *, max_memory: int | None = None, numerics: str = "plai
     elif max_memory is not None:
         reader = Reader(source)
     weights = Weights(source, reader, reads=reads, rounded=rounded)
-    decoder = _decoder(weights, arch, chosen, groups, store, plan, row_bytes if row else 0)
+    with reader.unchanged():
+        decoder = _decoder(weights, arch, chosen, groups, store, plan, row_bytes if row else 0)
     if store:
         store.resize(plan.cache_bytes)
     return Engine(source, arch, plan, decoder, reader, store)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 
 from weighbridge.checkpoint.header import Tensor
@@ -20,14 +18,13 @@ class Positional(Reader):
     def __init__(self, source: Source) -> None:
         super().__init__(source)
         self.bytes_read = 0
-        self._lock = threading.Lock()
 
     def bytes_of(self, tensor: Tensor) -> np.ndarray:
         return self.part(tensor, 0, tensor.nbytes)
 
     def read(self, tensor: Tensor, start: int, into: np.ndarray) -> np.ndarray:
         super().read(tensor, start, into)
-        with self._lock:
+        with self.lock:
             self.bytes_read += len(into)
         return into
 

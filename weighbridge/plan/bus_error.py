@@ -1,4 +1,4 @@
-"""The handler of SIGBUS, compiled: it runs in any thread, without the interpreter, and calls nothing but the kernel. `guard.py` says what it is for."""
+"""The handler of SIGBUS, compiled: it runs in any thread, without the interpreter, and calls nothing but the kernel. `guard.py` says why."""
 
 from __future__ import annotations
 

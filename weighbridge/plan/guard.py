@@ -12,6 +12,8 @@ import mmap
 import signal
 import threading
 
+from weighbridge.encoding import kernels
+
 CALL = -1  # as the signal's number: `at` is the address of the table
 ROWS = 1 << 17  # files that can be mapped at once; the kernel's own limit (vm.max_map_count) is 65,530
 # Words of the table: the number of faults, rows in use, addresses of the earlier sigaction and of the default one, how often a signal
@@ -83,12 +85,11 @@ class Guard:
 
 
 _guards: list[Guard] = []
-_making = threading.Lock()
 
 
 def guard() -> Guard:
     """The guard of this process, made at the first call."""
-    with _making:
+    with kernels.loading:
         if not _guards:
             _guards.append(Guard())
         return _guards[0]

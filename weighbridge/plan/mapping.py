@@ -24,7 +24,8 @@ FAILED = ctypes.c_void_p(-1).value
 class MappedFile:
     """All bytes of a file: `numpy.asarray(mapped)` is a view of them, which keeps the map. `mmap.mmap` would keep a descriptor for each file.
 
-    Pages that vanish read as zero from then on; `require_unchanged` tells. `identity` is what the file was when it was mapped; `expect` may refuse it.
+    Pages that vanish read as zero from then on; `require_unchanged` tells. `identity` is what the file was when it was mapped; `expect` may
+    refuse it.
     """
 
     def __init__(self, path: Path, expect: Callable[[Identity], None] = lambda _: None) -> None:

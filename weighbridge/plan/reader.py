@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -42,15 +43,17 @@ class Reader:
         self.files: dict[str, MappedFile] = {}
         self.guard: Guard | None = None  # once something is mapped
         self.faults = 0
-        self.earlier: set[str] = set()  # files that were read, and those since the last `require_unchanged`
+        self.used: set[str] = set()  # files of which something was read, and those since the last look at `recent`
         self.recent: set[str] = set()
+        self.lock = threading.Lock()
 
     def bytes_of(self, tensor: Tensor) -> np.ndarray:
         """The stored bytes of a tensor, as a read-only view."""
         whole = self.maps.get(tensor.file)
         if whole is None:
-            whole = self._map(tensor.file)
-        self.recent.add(tensor.file)
+            with self.lock:  # one map of a file, whose mark tells of all that was read
+                whole = self.maps[tensor.file] if tensor.file in self.maps else self._map(tensor.file)
+        self._note(tensor.file)
         return whole[tensor.start : tensor.start + tensor.nbytes]
 
     def _map(self, file: str) -> np.ndarray:
@@ -73,8 +76,12 @@ class Reader:
         """Fill `into` (uint8) with the bytes from `start` of a stored tensor, read by position."""
         self.require_local(tensor.file)
         self.source.checkpoint.store.fill(tensor.file, [(tensor.start + start, memoryview(into))])
-        self.recent.add(tensor.file)
+        self._note(tensor.file)
         return into
+
+    def _note(self, file: str) -> None:
+        self.used.add(file)
+        self.recent.add(file)
 
     def require_unchanged(self, *, recent: bool = False) -> None:
         """Raise `source-changed` where a file is not what it was when the source was opened.
@@ -82,8 +89,7 @@ class Reader:
         Of all files that were read, or of those since the last such call with `recent`.
         """
         files, self.recent = self.recent, set()
-        self.earlier |= files
-        for file in sorted(files if recent else self.earlier):
+        for file in sorted(files if recent else self.used):
             if file in self.files:
                 self.files[file].require_unchanged()
             else:

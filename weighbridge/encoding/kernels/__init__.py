@@ -37,9 +37,12 @@ STORY = {
 }
 FAMILIES = ("portable", "vector")
 
+loading = threading.RLock()  # for all that imports numba: where two threads enter it by different modules, Python may see a deadlock
+
 def vector_is_possible() -> bool:
     """Whether the code that numba writes for this machine can use AVX2."""
-    from numba.core.registry import cpu_target
+    with loading:
+        from numba.core.registry import cpu_target
 
     return "+avx2" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
 
@@ -64,13 +67,12 @@ def compiling():
 
 
 _loaded = {}
-_loading = threading.Lock()
 
 
 def load(name: str, from_family: str | None = None):
     """One kernel by name, of the family of this process or of the named one."""
-    key = from_family or family(), STORY[name], name
-    with _loading:
+    with loading:
+        key = from_family or family(), STORY[name], name
         if key not in _loaded:
             from .memory import compiled
 

@@ -13,16 +13,13 @@ Two families as in `encoding.kernels`: `portable` and `vector`; the same variabl
 
 import hashlib
 import importlib
-import threading
 from functools import cache
 from pathlib import Path
 
-from weighbridge.encoding.kernels import FAMILIES, family, vector_is_possible
+from weighbridge.encoding.kernels import FAMILIES, family, loading, vector_is_possible
 
 STORY = {"multiply": "multiply", "prepare": "prepare"}
 __all__ = ["FAMILIES", "STORY", "family", "load", "vector_is_possible"]
-
-_loading = threading.Lock()
 
 
 @cache
@@ -37,10 +34,10 @@ def _digest() -> str:
 @cache
 def load(name: str, from_family: str | None = None):
     """One kernel by name, of the family that the process has when it first asks, or of the named one."""
-    from weighbridge.encoding.kernels.memory import compiled
+    with loading:
+        from weighbridge.encoding.kernels.memory import compiled
 
-    module = importlib.import_module(f"{__name__}.{from_family or family()}.{STORY[name]}")
-    with _loading:
+        module = importlib.import_module(f"{__name__}.{from_family or family()}.{STORY[name]}")
         function = getattr(module, name)
         function.__name__ = f"{name}_{_digest()}"
         return compiled(function)
