@@ -201,3 +201,19 @@ def test_one_hash_of_a_file_whatever_threads_and_slabs_made_it(source, tmp_path,
         found.append((manifest["files"], manifest["source"]))
     assert found[0] == found[1] == found[2]
     assert "model-00000" in str(found[0][1])
+
+
+@pytest.mark.parametrize("layout, options", [("hf-bf16", {}), ("hf-fp8", {"scale_dtype": "BF16"}), ("neuron", {}), ("neuron", {"attention": "exact", "tp": 2}),
+                                             ("neuron", {"shards": True, "tp": 2})])
+def test_no_byte_of_an_output_is_read_back_for_its_hash(source, tmp_path, layout, options, monkeypatch):
+    """Slabs of one tensor wait for their turn, so all is hashed as it passes."""
+    from weighbridge.convert import system
+
+    class Blind(system.System):
+        def pread(self, handle, length, offset):
+            pytest.fail("bytes were read back")
+
+    monkeypatch.setenv("WEIGHBRIDGE_THREADS", "4")
+    monkeypatch.setattr(system, "CURRENT", Blind())
+    for number in range(3):
+        convert(wb.open(source).plan(layout, **options), tmp_path / str(number))
