@@ -105,7 +105,7 @@ def compiled(function, folder: Path | None = None):
     numba asks only whether the kernel's own file has changed, so the name has to tell of the others. `folder` holds the kernel's own files, where
     they are not here.
     """
-    function.__qualname__ = f"{function.__name__}_{digest_of_source(folder)}"
+    function.__qualname__ = f"{function.__name__}_{kernels.family()}_{digest_of_source(folder)}"
     options = {"nogil": True, "error_model": "numpy"}
     try:
         return njit(function.signature, cache=True, **options)(function)
