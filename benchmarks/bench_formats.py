@@ -83,7 +83,11 @@ class Bench:
         codes = np.zeros(codec.packed_shape(self.shape, encoding.code.packing), np.uint8)
         each = codes.shape[0] / self.shape[0]
         largest = 0.12 if encoding.strategy == "tensor" or "nvfp4" in name else None
-        return f"{text}   {self.line(lambda a, b: fast.quantize_stored(value[a:b], encoding, None, largest, '', codes[int(a * each):int(b * each)]), plain, packed)}"
+
+        def back(a: int, b: int) -> None:
+            fast.quantize_stored(value[a:b], encoding, largest=largest, out=codes[int(a * each) : int(b * each)])
+
+        return f"{text}   {self.line(back, plain, packed)}"
 
 
 def stored_weight(encoding: Encoding, shape: tuple[int, int]) -> dict[str, np.ndarray]:

@@ -91,8 +91,8 @@ def _choose_x86(typingctx, codes, table, dst):
     def codegen(context, builder, signature, args):
         shuffle = cgutils.get_or_insert_function(builder.module, ir.FunctionType(BYTES, [BYTES, BYTES]), "llvm.x86.ssse3.pshuf.b.128")
         code = builder.load(_pointer(builder, BYTES, args[0]), align=1)
-        low, high = (builder.call(shuffle, [builder.load(_pointer(builder, BYTES, builder.add(args[1], ir.Constant(ir.IntType(64), at))), align=1), code])
-                     for at in (0, LANES))
+        tables = (builder.load(_pointer(builder, BYTES, builder.add(args[1], ir.Constant(ir.IntType(64), at))), align=1) for at in (0, LANES))
+        low, high = (builder.call(shuffle, [table, code]) for table in tables)
         turns = ir.Constant(ir.VectorType(WORD, 2 * LANES), [k // 2 + LANES * (k % 2) for k in range(2 * LANES)])
         both = builder.shuffle_vector(low, high, turns)
         builder.store(both, _pointer(builder, both.type, args[2]), align=1)
