@@ -153,6 +153,16 @@ def test_quantizing_of_rows_that_end_within_a_word(name: str) -> None:
     assert np.array_equal(fast.quantize_stored(value, encoding_of(name)).codes, codec.pack(q.codes_RC, q.encoding.code.packing))
 
 
+@pytest.mark.parametrize("name", [n for n in WRITABLE if "mxfp" in n])
+@pytest.mark.parametrize("exponent", [-149, -140, -127, -120, 100, 118, 124])
+def test_the_ends_of_the_exponents(name: str, exponent: int) -> None:
+    value = np.ldexp(np.random.default_rng(3).uniform(-8, 8, (4, 64)), exponent).astype(np.float32)
+    q, refused = quantize(value, encoding_of(name))
+    made = fast.quantize_stored(value, encoding_of(name))
+    assert made.refused == refused
+    assert np.array_equal(made.codes, codec.pack(q.codes_RC, q.encoding.code.packing)) or refused
+
+
 @pytest.mark.parametrize("name", WRITABLE)
 def test_kept_scales(name: str) -> None:
     """Decoding to float32 and quantizing with the stored scales gives every byte back."""

@@ -254,10 +254,14 @@ def encode_into(values: np.ndarray, q: QTensor, rule: Rule, packing: Packing, ou
     scale, zero = q.grid(Role.SCALE), q.grid(Role.ZERO)
     assert scale is not None and (zero is None or zero.field.block == scale.field.block)
     scales, zeros = np.ascontiguousarray(scale.values), np.ascontiguousarray(zero.values, np.float32) if zero else None
+    powers = scale.field.element == "e8m0" and not scale.inner
+    if powers:  # to divide by a power of two and to multiply by its reciprocal rounds alike, and multiplying is sooner done
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scales = np.float32(1) / scales
     load("encode")(values.ctypes.data, values.strides[0] // values.itemsize, values.itemsize, *values.shape, scales.ctypes.data, scales.shape[1],
                    zeros.ctypes.data if zeros is not None else 0, zeros.shape[1] if zeros is not None else 0,
                    *(b or FOREVER for b in scale.field.block), *bits_of(packing).words, *_target(ELEMENTS[q.encoding.element], rule),
-                   int(rule.rounds_first), int(rule.signed_zero), *_limits(q.encoding), out.ctypes.data, out.strides[0], *q.origin, 0)
+                   int(rule.rounds_first), int(rule.signed_zero), *_limits(q.encoding), out.ctypes.data, out.strides[0], *q.origin, int(powers))
 
 
 def _target(form: Element, rule: Rule) -> tuple[int, int, int, int]:
