@@ -83,6 +83,7 @@ bench: $(VENV)/.stamp-test
 	@$(VENV)/bin/python -m benchmarks.bench_convert $(BENCH_ARGS)
 	@$(VENV)/bin/python -m benchmarks.bench_hashing
 	@$(VENV)/bin/python -m benchmarks.bench_kernels
+	@$(VENV)/bin/python -m benchmarks.bench_formats
 	@$(VENV)/bin/python -m benchmarks.bench_errors
 
 docs: $(VENV)/.stamp-docs

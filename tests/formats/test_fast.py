@@ -153,6 +153,16 @@ def test_quantizing_of_rows_that_end_within_a_word(name: str) -> None:
     assert np.array_equal(fast.quantize_stored(value, encoding_of(name)).codes, codec.pack(q.codes_RC, q.encoding.code.packing))
 
 
+@pytest.mark.parametrize("name", [n for n in WRITABLE if "mxfp" in n])
+@pytest.mark.parametrize("exponent", [-149, -140, -127, -120, 100, 118, 124])
+def test_the_ends_of_the_exponents(name: str, exponent: int) -> None:
+    value = np.ldexp(np.random.default_rng(3).uniform(-8, 8, (4, 64)), exponent).astype(np.float32)
+    q, refused = quantize(value, encoding_of(name))
+    made = fast.quantize_stored(value, encoding_of(name))
+    assert made.refused == refused
+    assert np.array_equal(made.codes, codec.pack(q.codes_RC, q.encoding.code.packing)) or refused
+
+
 @pytest.mark.parametrize("name", WRITABLE)
 def test_kept_scales(name: str) -> None:
     """Decoding to float32 and quantizing with the stored scales gives every byte back."""
@@ -182,7 +192,8 @@ def test_codes_of_every_float(element: str) -> None:
     some = fp8.from_bf16(np.arange(1 << 16, dtype=np.uint16))
     table = np.unique(codec.table(element)[np.isfinite(codec.table(element))]).astype(np.float64)
     middles = ((table[1:] + table[:-1]) / 2).astype(np.float32)
-    value = np.concatenate([some[np.isfinite(some)], middles, np.nextafter(middles, np.float32(np.inf)), np.nextafter(middles, np.float32(-np.inf))])[None]
+    beside = [np.nextafter(middles, np.float32(end)) for end in (np.inf, -np.inf)]
+    value = np.concatenate([some[np.isfinite(some)], middles, *beside])[None]
     field = encoding_of("fp8-block", block=(1, 1 << 20)).factors[0]
     encoding = Encoding("fp8-block", "block", Field(Role.CODE, (".weight",), element, ("U8",)), (field,), ELEMENTS[element].largest)
     kept = {field.suffix: np.ones((1, 1), np.float32)}
@@ -206,3 +217,19 @@ def test_wide_blocks_of_fp8(block: tuple[int, int], bf16: bool) -> None:
     for part in (q, q.cut(3, 70, 100, 201)):
         for dtype in fast.RESULTS:
             assert same(fast.decode(part, dtype), spelled(part.decode(), dtype))
+
+
+def test_what_a_kernel_is_given_is_large_enough(stored) -> None:
+    encoding = encoding_of("ct-mxfp4")
+    fields = stored(encoding, (8, 64))
+    q = fast.read(encoding, (8, 64), fields.get)
+    for out in (np.empty((8, 63), np.uint16), np.empty((8, 64), np.uint8), np.empty((8, 128), np.uint16)[:, ::2], np.empty((7, 64), np.uint16)):
+        with pytest.raises(ValueError, match=r"the result is \[8, 64\] of 2 bytes each"):
+            fast.decode(q, "BF16", out)
+        with pytest.raises(ValueError, match="the result is"):
+            fast.quantize_stored(np.zeros((8, 64), np.float32), encoding, out=np.zeros((8, 31), np.uint8))
+    small = fast.QTensor(q.codes_RC, encoding, (fast.Grid(q.grids[0].field, q.grids[0].own[:, :1]),))
+    with pytest.raises(ValueError, match=r"needs a grid of \[8, 2\], not \[8, 1\]"):
+        fast.decode(small, "BF16")
+    with pytest.raises(ValueError, match=r"weight_scale is a grid of \[8, 1\], and the blocks are \[8, 2\]"):
+        fast.quantize_stored(np.zeros((8, 64), np.float32), encoding, {".weight_scale": np.ones((8, 1), np.float32)})

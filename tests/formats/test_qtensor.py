@@ -154,3 +154,9 @@ def test_scales_at() -> None:
     fields = {".weight": np.zeros(SHAPE, np.uint8).reshape(-1), ".weight_scale_inv": np.arange(6 * 7, dtype="<f4").view(np.uint8)}
     q: QTensor = read(encoding, SHAPE, fields.get).cut(17, 25, 40, 60)
     assert q.scales_at(np.array([0, 39]), np.array([0, 59])).tolist() == [[8, 10], [22, 24]]
+
+
+def test_codes_without_a_scale_have_no_value() -> None:
+    q = read(plain("F8_E4M3"), (2, 2), lambda suffix: np.zeros(4, np.uint8))
+    with pytest.raises(ValueError, match="codes of F8_E4M3 have no value without a scale"):
+        q.decode()

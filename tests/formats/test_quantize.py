@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from weighbridge.encoding import codec as fp8
 from weighbridge.formats import codec
-from weighbridge.formats.bounds import bound
+from weighbridge.formats.bounds import bound, window
 from weighbridge.formats.quantize import quantize
 from weighbridge.formats.rules import RULES
 from weighbridge.formats.scheme import plain
 from weighbridge.formats.schemes import SCHEMES
+from weighbridge.formats.stored import read
 
 from .conftest import encoding_of
 
@@ -91,7 +92,6 @@ def test_kept_scales_give_the_codes_back(name: str) -> None:
 
 def test_blocks_with_stored_scales_come_back_from_bfloat16(stored) -> None:
     """FP8 blocks to BF16 and back: every code and scale, since 8 digits hold a code of 4 within half of its step."""
-    from weighbridge.formats.stored import read
     encoding = encoding_of("fp8-block")
     fields = stored(encoding, SHAPE)
     q = read(encoding, SHAPE, fields.get)
@@ -183,3 +183,32 @@ def test_a_value_that_is_no_number_shows_beside_a_largest_one() -> None:
     value = values_of("gaussian")
     value[3, 3] = np.nan
     assert quantize(value, encoding_of("ct-fp8-tensor"), largest=9.0).refused == 1
+
+
+def mxfp4_with_exponents(low: int, high: int):
+    """A random MXFP4 weight whose scale bytes lie from low to high."""
+    rng, encoding = np.random.default_rng(12), encoding_of("ct-mxfp4")
+    fields = {".weight_packed": rng.integers(0, 256, SHAPE[0] * SHAPE[1] // 2).astype(np.uint8),
+              ".weight_scale": rng.integers(low, high + 1, SHAPE[0] * SHAPE[1] // 32).astype(np.uint8)}
+    return read(encoding, SHAPE, fields.get)
+
+
+@pytest.mark.parametrize(("low", "exact"), [(113, True), (112, False)])
+def test_mxfp4_shifts_into_fp8_tiles_inside_the_window(low: int, exact: bool) -> None:
+    """A tile's scale is its greatest group's over 2^6, as DeepSeek has it: groups down to 2^14 below keep every code, since FP8 holds 2^-8 to 2^6."""
+    q = mxfp4_with_exponents(low, 127)
+    scales = q.scale.own.reshape(2, 32, 3, 1)
+    tiles = scales.max((1, 3)) / 64
+    assert (scales.min() / scales.max() >= 2.0 ** (window("e2m1", "e4m3fn")[0] - 6)) == exact
+    moved, refused = quantize(q.decode(), encoding_of("fp8-block", block=(32, 32)), {".weight_scale_inv": tiles})
+    assert refused == 0 and np.array_equal(moved.decode(), q.decode()) == exact
+
+
+def test_mxfp4_shifts_into_nvfp4() -> None:
+    """Group scales of powers of two are E4M3 values from 2^-9 to 2^8 under a power of two for the tensor; each stands twice."""
+    q = mxfp4_with_exponents(110, 127)
+    second = np.float32(2.0**-8)
+    kept = {".weight_scale": np.repeat(q.scale.own, 2, 1) / second, ".weight_scale_2": np.full((1, 1), second)}
+    moved, refused = quantize(q.decode(), encoding_of("modelopt-nvfp4"), kept)
+    assert refused == 0 and np.array_equal(moved.codes_RC, q.codes_RC) and np.array_equal(moved.decode(), q.decode())
+    assert np.array_equal(codec.rounded(moved.scale.own, "F8_E4M3"), moved.scale.own)

@@ -150,9 +150,11 @@ def _simple(q: QTensor) -> bool:
 
 def _run(q: QTensor, raw: np.ndarray, src_ld: int, packing: Packing, first_row: int, out: np.ndarray, item: int) -> None:
     scale, zero = q.grid(Role.SCALE), q.grid(Role.ZERO)
-    assert scale is not None and out.shape == q.shape and out.strides[1] == out.itemsize
+    assert scale is not None
+    _check_out(out, q.shape, 4 if item == RESULTS["F32"][0] else 2)
     scales, zeros = np.ascontiguousarray(scale.values), np.ascontiguousarray(zero.values, np.float32) if zero else None
     order = np.ascontiguousarray(q.order[1], np.int32) if q.order else None
+    _check_grids(q, scales, zeros)
     if zero is None and order is None and _wide_fp8(q.encoding) and item != RESULTS["F16"][0]:
         name = "decode_bf16" if item == RESULTS["BF16"][0] else "decode_f32"
         kernels.load(name)(raw.ctypes.data + first_row * src_ld, src_ld, *q.shape, scales.ctypes.data, scales.shape[1], *q.origin,
@@ -162,6 +164,26 @@ def _run(q: QTensor, raw: np.ndarray, src_ld: int, packing: Packing, first_row: 
                    zeros.ctypes.data if zeros is not None else 0, zeros.shape[1] if zeros is not None else 0,
                    order.ctypes.data if order is not None else 0, *q.shape, *q.origin, *(b or FOREVER for b in scale.field.block), first_row,
                    out.ctypes.data, out.strides[0] // out.itemsize, item)
+
+
+def _check_out(out: np.ndarray, shape: tuple[int, int], size: int) -> None:
+    """Kernels write to addresses: what they write to must be as large as they take it to be."""
+    if out.shape != shape or out.itemsize != size or (out.size and out.strides[1] != size) or not out.flags.writeable:
+        raise ValueError(f"the result is {[*shape]} of {size} bytes each, side by side in a row, not {[*out.shape]} of {out.itemsize}")
+
+
+def _check_grids(q: QTensor, scales: np.ndarray, zeros: np.ndarray | None) -> None:
+    """Raise ValueError where a region reaches beyond its grid."""
+    scale = q.grid(Role.SCALE)
+    assert scale is not None
+    needed = []
+    for axis, size in enumerate(scale.field.block):
+        whole_axis = q.order is not None and q.order[0] == axis
+        last = int(q.order[1].max(initial=0)) if whole_axis and q.order else (q.origin[axis] + q.shape[axis] - 1) // (size or FOREVER)
+        needed.append(last + 1 if q.shape[axis] else 0)
+    for grid in (scales, scales if zeros is None else zeros):
+        if grid.shape[0] < needed[0] or grid.shape[1] < needed[1]:
+            raise ValueError(f"a region of {[*q.shape]} from {[*q.origin]} on needs a grid of {needed}, not {[*grid.shape]}")
 
 
 def _wide_fp8(encoding: Encoding) -> bool:
@@ -206,6 +228,7 @@ def quantize_stored(values: np.ndarray, encoding: Encoding, given: Mapping[str, 
     q = QTensor(np.empty((0, 0), np.uint8), encoding, grids)
     packing = encoding.code.packing
     out = np.zeros(codec.packed_shape(values.shape, packing), np.uint8) if out is None else out
+    _check_out(out, codec.packed_shape(values.shape, packing), 1)
     encode_into(values, q, chosen, packing, out)
     return Stored(out, grids, int(np.count_nonzero(quantize.refused_blocks(q, blocks))))
 
@@ -219,8 +242,9 @@ def _quantize_fp8(values: np.ndarray, encoding: Encoding, out: np.ndarray | None
     high, wide = (size or max(1, length) for size, length in zip(encoding.scale.block, values.shape, strict=True))
     scale = np.empty((-(-values.shape[0] // high), -(-values.shape[1] // wide)), np.float32)
     out = np.empty(values.shape, np.uint8) if out is None else out
+    _check_out(out, (values.shape[0], values.shape[1]), 1)
     refused = kernels.load("quantize_bf16" if values.itemsize == 2 else "quantize_f32")(
-        values.ctypes.data, values.strides[0] // values.itemsize, *values.shape, high, wide, encoding.peak, out.ctypes.data, out.shape[1],
+        values.ctypes.data, values.strides[0] // values.itemsize, *values.shape, high, wide, encoding.peak, out.ctypes.data, out.strides[0],
         scale.ctypes.data, scale.shape[1])
     return Stored(out, (Grid(encoding.scale, scale),), refused)
 
@@ -230,10 +254,14 @@ def encode_into(values: np.ndarray, q: QTensor, rule: Rule, packing: Packing, ou
     scale, zero = q.grid(Role.SCALE), q.grid(Role.ZERO)
     assert scale is not None and (zero is None or zero.field.block == scale.field.block)
     scales, zeros = np.ascontiguousarray(scale.values), np.ascontiguousarray(zero.values, np.float32) if zero else None
+    powers = scale.field.element == "e8m0" and not scale.inner
+    if powers:  # to divide by a power of two and to multiply by its reciprocal rounds alike, and multiplying is sooner done
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scales = np.float32(1) / scales
     load("encode")(values.ctypes.data, values.strides[0] // values.itemsize, values.itemsize, *values.shape, scales.ctypes.data, scales.shape[1],
                    zeros.ctypes.data if zeros is not None else 0, zeros.shape[1] if zeros is not None else 0,
                    *(b or FOREVER for b in scale.field.block), *bits_of(packing).words, *_target(ELEMENTS[q.encoding.element], rule),
-                   int(rule.rounds_first), int(rule.signed_zero), *_limits(q.encoding), out.ctypes.data, out.shape[1], *q.origin, 0)
+                   int(rule.rounds_first), int(rule.signed_zero), *_limits(q.encoding), out.ctypes.data, out.strides[0], *q.origin, int(powers))
 
 
 def _target(form: Element, rule: Rule) -> tuple[int, int, int, int]:

@@ -116,10 +116,12 @@ class QTensor:
     def decode(self) -> np.ndarray:
         """Real values as float32 [rows, columns]: the specification, not the fast way.
 
-        (look(code) - zero) x scale, rounded to float32 after each.
+        (look(code) - zero) x scale, rounded to float32 after each. Raises ValueError for codes without a scale.
         """
         if not self.encoding.quantized:
             codes = self.codes_RC
+            if not is_plain(self.encoding):
+                raise ValueError(f"codes of {self.encoding.dtype} have no value without a scale")
             return codec.floats8.from_bf16(codes) if codes.dtype == np.uint16 else np.asarray(codes, np.float32)
         value = codec.table(self.encoding.element)[self.codes_RC]
         rows, cols = (np.arange(n) for n in self.shape)

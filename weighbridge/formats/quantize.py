@@ -29,9 +29,9 @@ def quantize(values: np.ndarray, encoding: Encoding, given: Mapping[str, np.ndar
     """Codes and grids of a matrix of float32 [rows, columns], in the axes in which the scheme is stored; blocks begin at its corner.
 
     `given` are factors' own values by suffix, float32 grids: they are kept and the rest follows from them. Where all are given, a -0 keeps its sign,
-    too: so decoded values get their codes back. `largest` is the largest magnitude of the
-    tensor and of what readers fuse with it, for schemes with a scale for the tensor (default: of these values, which must then be all of it). `rule` names another rule than the
-    scheme's. Raises ValueError for a scheme that has none.
+    too: so decoded values get their codes back. `largest` is the largest magnitude of the tensor and of what readers fuse with it, for schemes with a
+    scale for the tensor (default: of these values, which must then be all of it). `rule` names another rule than the scheme's. Raises ValueError for
+    a scheme that has none, and for a given grid of another size.
     """
     values, given = np.asarray(values, np.float32), given or {}
     chosen = rule_of(encoding, rule)
@@ -82,7 +82,16 @@ def grids_of(blocks: Blocks, encoding: Encoding, given: Mapping[str, np.ndarray]
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         own = {} if kept else rule.grids(blocks, encoding, given)
     own = {name: np.asarray(given.get(name, own.get(name)), np.float32) for name in names}
+    for field in weighing:
+        _right_size(field, own, blocks.low.shape)
     return tuple(_grid(f, own) for f in weighing), rule._replace(signed_zero=True) if kept else rule
+
+
+def _right_size(field: Field, own: Mapping[str, np.ndarray], grid: tuple[int, ...]) -> None:
+    """Raise ValueError unless a factor has one value for each block, and what scales it again one for all."""
+    for part, shape in ((field, grid), *((part, (1, 1)) for part in field.inner)):
+        if own[part.suffix].shape != shape:
+            raise ValueError(f"{part.suffix} is a grid of {[*own[part.suffix].shape]}, and the blocks are {[*shape]}")
 
 
 def _grid(field: Field, own: Mapping[str, np.ndarray]) -> Grid:

@@ -122,7 +122,7 @@ def _kept(function, own: Path | None, decorator):
     The folder is numba's own (NUMBA_CACHE_DIR) where the user has named one. Else it is ours, for this call only: other code in this process that
     numba compiles keeps its place.
     """
-    function.__qualname__ = f"{function.__name__}_{digest_of_source(own)}"
+    function.__qualname__ = f"{function.__name__}_{kernels.family()}_{digest_of_source(own)}"
     with _compiling:
         before = config.CACHE_DIR
         folder = before or private_folder("numba")

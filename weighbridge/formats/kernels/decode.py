@@ -11,7 +11,7 @@ import numpy as np
 
 from weighbridge.encoding.kernels.memory import bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_i32, load_u8, store_f32, store_u16
 from weighbridge.formats.kernels.bits import BYTES, STRIP, unpack_strip
-from weighbridge.formats.kernels.groups import store_same
+from weighbridge.formats.kernels.groups import choose, halves_of, store_same
 
 FLOAT, FLOAT_NAN, OFFSET, SIGNED, TABLE = range(5)
 F32, BF16, F16 = 4, 2, 1  # results
@@ -146,6 +146,19 @@ def scale_to_f16(values, scales, n, dst):
         store_u16(dst, j, f16_of(bits_of_f32(np.float32(load_f32(values, j) * load_f32(scales, j)))))
 
 
+@inner
+def groups_to_bf16(codes, n, values, scale, zero, column, width, table, dst):
+    """bfloat16 of n 4-bit codes in whole groups of a multiple of 16, by the sixteen values of each group."""
+    j, block = 0, column // width
+    end = min(n, (block + 1) * width - column)
+    while j < n:
+        halves_of(values, load_f32(zero, block) if zero != 0 else np.float32(0), load_f32(scale, block), table)
+        while j < end:
+            choose(codes + j, table, dst + 2 * j)
+            j += 16
+        block, end = block + 1, min(n, end + width)
+
+
 @kernel(SIGNATURE)
 def decode(src, src_ld, kind, width, values, size, word, starts, element, bits, mantissa, bias, table,
            scale, scale_ld, zero, zero_ld, order, R, C, r0, c0, bR, bC, first_row, dst, dst_ld, item):
@@ -154,6 +167,12 @@ def decode(src, src_ld, kind, width, values, size, word, starts, element, bits, 
     scale_strip, zero_strip = np.ones(STRIP, np.float32), np.empty(STRIP, np.float32)
     value, scales, zeros = value_strip.ctypes.data, scale_strip.ctypes.data, zero_strip.ctypes.data
     out_size = 4 if item == F32 else 2
+    by_groups = item == BF16 and bits == 4 and bC > 16 and bC % 16 == 0 and c0 % 16 == 0 and scale != 0
+    table_strip, sixteen = np.empty(32, np.uint8), np.empty(16, np.float32)
+    if by_groups:
+        for k in range(16):
+            code_strip[k] = k
+        look(code_strip.ctypes.data, 16, element, bits, mantissa, bias, table, sixteen.ctypes.data)
     last_row, last_first = -1, -1
     for i in range(R):
         row = load_i32(order, i) if order != 0 else (r0 + i) // bR
@@ -162,16 +181,23 @@ def decode(src, src_ld, kind, width, values, size, word, starts, element, bits, 
             if kind != BYTES:
                 codes = code_strip.ctypes.data
                 unpack_strip(src, src_ld, kind, width, values, size, word, starts, first_row + i, first, n, codes)
+            out, done = dst + out_size * (i * dst_ld + first), 0
+            if by_groups:
+                done = n // 16 * 16
+                groups_to_bf16(codes, done, sixteen.ctypes.data, scale + 4 * row * scale_ld, zero + 4 * row * zero_ld if zero != 0 else 0,
+                               c0 + first, bC, table_strip.ctypes.data, out)
+                if done == n:
+                    continue
+                codes, out, n = codes + done, out + 2 * done, n - done
             look(codes, n, element, bits, mantissa, bias, table, value)
             if row != last_row or first != last_first:  # rows of one block share what is spread
                 if scale != 0:
-                    spread(scale + 4 * row * scale_ld, c0 + first, n, bC, scales)
+                    spread(scale + 4 * row * scale_ld, c0 + first + done, n, bC, scales)
                 if zero != 0:
-                    spread(zero + 4 * row * zero_ld, c0 + first, n, bC, zeros)
+                    spread(zero + 4 * row * zero_ld, c0 + first + done, n, bC, zeros)
                 last_row, last_first = row, first
             if zero != 0:
                 subtract(value, n, zeros)
-            out = dst + out_size * (i * dst_ld + first)
             if item == F32:
                 scale_to_f32(value, scales, n, out)
             elif item == BF16:

@@ -112,6 +112,12 @@ def divide(values, scales, n):
 
 
 @inner
+def multiply(values, scales, n):
+    for j in range(n):
+        store_f32(values, j, np.float32(load_f32(values, j) * load_f32(scales, j)))
+
+
+@inner
 def add(values, zeros, n, rounds_first):
     if rounds_first:
         for j in range(n):
@@ -177,8 +183,8 @@ def integer_codes(values, n, bits, bias, low, high, dst):
 
 @kernel(SIGNATURE)
 def encode(src, src_ld, item, R, C, scale, scale_ld, zero, zero_ld, bR, bC, kind, width, values, size, word, starts,
-           element, bits, mantissa, bias, rounds_first, signed_zero, low, high, dst, dst_ld, r0, c0, first_row):
-    """Codes into bytes that are zero. `item`: 2 for bfloat16 values, 4 for float32. `first_row`: the row of codes at which the region begins."""
+           element, bits, mantissa, bias, rounds_first, signed_zero, low, high, dst, dst_ld, r0, c0, inverse):
+    """Codes into bytes that are zero. `item`: 2 for bfloat16 values, 4 for float32. `inverse`: the grid holds reciprocals (of powers of two)."""
     value_strip, scale_strip = np.empty(STRIP, np.float32), np.ones(STRIP, np.float32)
     zero_strip, code_strip = np.empty(STRIP, np.float32), np.zeros(STRIP + 64, np.uint8)
     value, scales, zeros, codes = value_strip.ctypes.data, scale_strip.ctypes.data, zero_strip.ctypes.data, code_strip.ctypes.data
@@ -188,7 +194,10 @@ def encode(src, src_ld, item, R, C, scale, scale_ld, zero, zero_ld, bR, bC, kind
             n = min(STRIP, C - first)
             load_values(src + item * (i * src_ld + first), n, item, value)
             spread(scale + 4 * row * scale_ld, c0 + first, n, bC, scales)
-            divide(value, scales, n)
+            if inverse != 0:
+                multiply(value, scales, n)
+            else:
+                divide(value, scales, n)
             if zero != 0:
                 spread(zero + 4 * row * zero_ld, c0 + first, n, bC, zeros)
                 add(value, zeros, n, rounds_first != 0)
@@ -203,4 +212,4 @@ def encode(src, src_ld, item, R, C, scale, scale_ld, zero, zero_ld, bR, bC, kind
             if n % 8 != 0:
                 for j in range(n, n + 8):
                     code_strip[j] = 0
-            pack_strip(codes, kind, width, values, size, word, starts, first_row + i, first, n, dst, dst_ld)
+            pack_strip(codes, kind, width, values, size, word, starts, i, first, n, dst, dst_ld)
