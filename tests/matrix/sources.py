@@ -27,6 +27,7 @@ class Form(NamedTuple):
     bits: int = 4
     first_version: bool = False
     block: Shape = (128, 128)
+    back: dict[str, Any] | None = {}  # options of the way back to this form
 
 
 # ---- models: (name of the module or tensor, its kind, shape)
@@ -287,6 +288,11 @@ def read_parts(folder: Path, stem: str) -> Parts:
         if name.startswith(stem) and name[len(stem) : len(stem) + 1] in ("", ".", "_"):
             found[name[len(stem) :]] = (dtype, array)
     return found
+
+
+def tensors_of(folder: Path) -> dict[str, tuple[str, np.ndarray]]:
+    """Every tensor of a folder."""
+    return {name: (dtype, array) for name, dtype, array in _tensors(folder)}
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from weighbridge.formats.bounds import rounding
 from weighbridge.formats.element import ELEMENTS, Element, contains, difference
 from weighbridge.formats.scheme import Encoding, Field, Role
 from weighbridge.layouts.options import Options
@@ -139,13 +140,7 @@ def _rounds(name: str, kind: Kind, element: Element, says: str) -> Step:
 
 def quantize(target: Encoding, decoded: bool = False) -> Step:
     """New codes and new scales, by the rule of the target's scheme."""
-    element = ELEMENTS[target.element]
-    relative, absolute = element.relative, element.absolute
-    scale = target.scale
-    if scale is not None and scale.element != "f32" and not scale.inner:
-        # A stored scale that was rounded moves each value once more, and what lies below the smallest normal code with it.
-        more = 0.0 if scale.element == "e8m0" else ELEMENTS[scale.element].relative
-        relative, absolute = relative + more * (1 + relative) if relative else more, absolute * (1 + more)
+    relative, absolute = rounding(target)
     name = "requantize" if decoded else "quantize"
     says = "decoded to F32, new scales, rounded to the nearest code" if decoded else "a new scale for each block, rounded to the nearest code"
     return Step(name, Kind.QUANTIZE, True, relative, absolute, says)
