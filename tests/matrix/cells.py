@@ -11,48 +11,46 @@ import numpy as np
 import weighbridge as wb
 from tests.matrix import values as v
 from tests.matrix.sources import Made, read_parts, tensors_of
-from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.rows import ROWS
 
 TARGETS = (*ROWS, "neuron")
 # Words of a refusal that would be false: the tensors are here, whole, and belong to the model.
 FALSE_WORDS = ("no file holds it", "download", "surplus", "damaged", "missing", "belongs to no weight", "internal error")
+OPENING = {"--inexact": "inexact", "--zero-points": "zero_points"}  # flags of a hint that open a way
 MOST = 2.0**-20  # of the largest value: what two orders of float32 roundings may come to
 
 
 class Cell(NamedTuple):
-    """`grade`: exact, bounded or refused; `inexact`: only with --inexact."""
+    """`grade`: exact, bounded or refused."""
 
     grade: str
     db: float | None = None
     says: str = ""
-    inexact: bool = False
-    back: str = ""  # of exact cells: `bytes` (the way back gives equal bytes), or why there is none
+    options: tuple[str, ...] = ()  # what the refusal named and the second run was given
+    back: str = ""  # of exact cells: `bytes` (the way back gives equal bytes), else what it gives
 
     def short(self) -> str:
         """For a table: `=`, decibels (`*` with --inexact), or a dash."""
-        if self.grade == "refused":
-            return "-"
-        return "=" if self.grade == "exact" else f"{self.db:.0f}{'*' if self.inexact else ''}"
+        mark = "*" if "inexact" in self.options else "z" if "zero_points" in self.options else ""
+        return "-" if self.grade == "refused" else ("=" if self.grade == "exact" else f"{self.db:.0f}") + mark
 
 
 def run(made: Made, target: str, work: Path, module: str) -> Cell:
     """Convert `made` to `target`, without and then with --inexact, and grade it. `module` is decoded by plain numpy on both sides."""
     shutil.rmtree(work, ignore_errors=True)
     model = wb.open(made.folder)
-    inexact = False
-    try:
-        model.convert(work / "to", target)
-    except wb.WeighbridgeError as error:
-        told = _words(error)
-        if not any("--inexact" in p.hint for p in error.problems):
-            return Cell("refused", says=told)
-        inexact = True
-        shutil.rmtree(work, ignore_errors=True)
+    options: dict[str, bool] = {}
+    while True:
         try:
-            model.convert(work / "to", target, inexact=True)
-        except wb.WeighbridgeError as second:
-            return Cell("refused", says=_words(second))
+            model.convert(work / "to", target, **options)
+            break
+        except wb.WeighbridgeError as error:
+            says, hints = _words(error), " ".join(p.hint for p in error.problems)
+            more = next((flag for flag in OPENING if flag in hints and OPENING[flag] not in options), "")
+            if not more:
+                return Cell("refused", says=says)
+            options[OPENING[more]] = True
+            shutil.rmtree(work, ignore_errors=True)
     report = model.verify(work / "to")
     assert report["ok"], f"verify: {report['grades']} missing {report['missing'][:2]} surplus {report['surplus'][:2]} worst {report['worst']}"
     assert report["how"] == "values"
@@ -61,8 +59,8 @@ def run(made: Made, target: str, work: Path, module: str) -> Cell:
     _look(made, work / "to", module, exact, target)
     if not exact:
         assert db is not None and db > 3, f"bounded, and {db} dB"
-        return Cell("bounded", db, inexact=inexact)
-    return Cell("exact", inexact=inexact, back=_back(made, work, target))
+        return Cell("bounded", db, options=tuple(options))
+    return Cell("exact", options=tuple(options), back=_back(made, work, target))
 
 
 def _words(error: wb.WeighbridgeError) -> str:
@@ -92,16 +90,18 @@ def _look(made: Made, to: Path, module: str, exact: bool, target: str) -> None:
 
 
 def _back(made: Made, work: Path, target: str) -> str:
-    """The way back: equal bytes in every tensor of the source, but for those that say nothing of values."""
-    layouts = {SCHEMES[name].layout or next((r.name for r in ROWS.values() if name in r.schemes), "") for name in made.form.schemes} if made.form.schemes else {"hf-bf16"}
-    layout = layouts.pop() if len(layouts) == 1 else ""
-    if not layout or made.form.back is None:
+    """The way back to the form of the source: `bytes` where every tensor is as it was, else how equal the values are."""
+    if made.form.back is None:
         return "read only"
-    options = dict(made.form.back)
-    wb.open(work / "to").convert(work / "back", layout, **options)
-    assert wb.open(made.folder).verify(work / "back")["ok"], "the way back"
+    layout = made.form.layout
+    try:
+        wb.open(work / "to").convert(work / "back", layout, **made.form.back)
+    except wb.WeighbridgeError as error:
+        return f"refused: {_words(error)}"
+    report = wb.open(made.folder).verify(work / "back")
+    assert report["ok"], f"the way back: {report['worst']}"
     was, now = tensors_of(made.folder), tensors_of(work / "back")
-    names = {n for n in was if not n.endswith((".g_idx", ".weight_format"))}
-    assert names <= now.keys(), f"the way back lacks {sorted(names - now.keys())[:3]}"
-    unlike = [n for n in names if was[n][0] != now[n][0] or was[n][1].tobytes() != now[n][1].tobytes()]
-    return "bytes" if not unlike else f"{len(unlike)} of {len(names)} tensors have other bytes: {sorted(unlike)[0]}"
+    names = {n for n in was if not n.endswith((".g_idx", ".input_scale"))}
+    if names <= now.keys() and all(was[n][0] == now[n][0] and was[n][1].tobytes() == now[n][1].tobytes() for n in names):
+        return "bytes"
+    return "values" if not report["grades"]["bounded"] else f"{report['total_sqnr_db']:.0f} dB"

@@ -27,7 +27,8 @@ class Form(NamedTuple):
     bits: int = 4
     first_version: bool = False
     block: Shape = (128, 128)
-    back: dict[str, Any] | None = {}  # options of the way back to this form
+    layout: str = ""  # which writes this form, with the options of `back`
+    back: dict[str, Any] | None = None
 
 
 # ---- models: (name of the module or tensor, its kind, shape)
@@ -227,7 +228,19 @@ FORMS: dict[str, Form] = {
        for book in ("nf4", "fp4") for nested in (False, True)},
     "bnb-int8": Form(lambda w, _: v.bnb8(w), {"quant_method": "bitsandbytes", "load_in_8bit": True}, ("bnb-int8",)),
 }
-FORMS = {name.strip(): form for name, form in FORMS.items()}
+# How each form is written: the layout, and what it must be told. What is not here is read only.
+WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "bf16": ("hf-bf16", {}), "f16": ("hf-f16", {}), "fp8-block F32": ("hf-fp8", {"scale_dtype": "F32"}), "fp8-block BF16": ("hf-fp8", {"scale_dtype": "BF16"}),
+    "fp8-block E8M0": ("hf-fp8", {"scale_dtype": "E8M0"}), "fp8-block 32x32": ("hf-fp8", {"block": (32, 32)}),
+    "ct-int4-zeros": ("ct-int4", {"zero_points": True}), "ct-int4 g32": ("ct-int4", {"group": 32}),
+    "ct-nvfp4 odd": ("ct-nvfp4", {}), "modelopt-nvfp4 odd": ("modelopt-nvfp4", {}), "awq-int4 BF16": ("awq-int4", {}),
+    "gptq-int4 v2": ("gptq-int4", {}), "gptq-int4 v2 asymmetric": ("gptq-int4", {}), "gptq-int4 v2 g_idx": ("gptq-int4", {}),
+    "ct-fp8-tensor static": ("ct-fp8-tensor", {}),
+    **{name: (name, {}) for name in ("ct-fp8-tensor", "ct-fp8-channel", "ct-fp8-block", "ct-mxfp8", "ct-int8", "ct-int4", "ct-nvfp4", "ct-mxfp4", "modelopt-fp8",
+                                     "modelopt-fp8-channel", "modelopt-fp8-block", "modelopt-nvfp4", "modelopt-mxfp8", "awq-int4")},
+}
+FORMS = {name: form._replace(layout=WRITTEN[name][0], back=WRITTEN[name][1]) if name in WRITTEN else form
+         for spelled, form in FORMS.items() for name in [spelled.strip()]}
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:

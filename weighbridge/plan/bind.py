@@ -8,7 +8,7 @@ from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.errors import Problem
 from weighbridge.formats.claim import Claims, read_claims
 from weighbridge.formats.match import CARRIED, StoredWeight, stored_weights
-from weighbridge.formats.scheme import Encoding
+from weighbridge.formats.scheme import GROUP, Encoding, Role
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored, in_slices
@@ -82,8 +82,16 @@ class _Binder:
                 self.problems.append(Problem("missing-tensor", f"no file holds it; the config asks for {list(weight.shape[weight.vector:])}", weight.published or name,
                                              "look whether the index names it and its file is whole; a runtime would leave this weight at random"))
         self._surplus()
-        options = Options(block=self.claims.blocks[0] if self.claims.blocks else (128, 128), group=max(0, *self.claims.groups[:1]) if self.claims.groups else 0)
-        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims)
+        return Source(self.checkpoint, self._layout(), self._sizes(), self.inventory, self.bound, self.problems, self.claims)
+
+    def _sizes(self) -> Options:
+        """The block and the group of its own weights: what a destination has that is told nothing else. Other schemes' fixed groups are none of them."""
+        block, group = (128, 128), 0
+        for encoding in dict.fromkeys(b.encoding for b in reversed(self.bound) if b.encoding.quantized):
+            for kind, size in zip(next(f for f in SCHEMES[encoding.scheme].factors if f.role is Role.SCALE).block, encoding.block or (), strict=False):
+                group = size if kind == GROUP else group
+            block = encoding.block if SCHEMES[encoding.scheme].strategy == "block" and encoding.block else block
+        return Options(block=block, group=group)
 
     def _there(self, stem: str, suffix: str) -> bool:
         """Whether the files hold a form: gpt-oss's blocks have other axes than its plain values."""

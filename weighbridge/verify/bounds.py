@@ -138,6 +138,18 @@ class Assumed:
     def zeros_are(self, value: int) -> bool:
         return self.exact
 
+    def zeros_wrap(self) -> bool:
+        return False
+
+    def in_order(self) -> bool:
+        return self.exact
+
+    def whole_powers(self) -> bool:
+        return False
+
+    def whole_shared(self) -> bool:
+        return self.exact
+
 
 def _coarseness(encoding: Encoding) -> float:
     """Half a step of a code over the largest one: what rounding to it does to a block."""
