@@ -16,7 +16,7 @@ from weighbridge.layouts.rows import ROWS
 TARGETS = (*ROWS, "neuron")
 # Words of a refusal that would be false: the tensors are here, whole, and belong to the model.
 FALSE_WORDS = ("no file holds it", "download", "surplus", "damaged", "missing", "belongs to no weight", "internal error")
-OPENING = {"--inexact": "inexact", "--zero-points": "zero_points"}  # flags of a hint that open a way
+OPENING = {"--zero-points": "zero_points", "--inexact": "inexact"}  # flags of a hint that open a way
 MOST = 2.0**-20  # of the largest value: what two orders of float32 roundings may come to
 
 

@@ -200,7 +200,8 @@ def _keep(source: Encoding, target: Encoding, moved: int, options: Options, fact
         return None if options.inexact else Refusal(f"its groups of input channels are in an order of their own (desc_act), and {target.scheme} is written in a row",
                                                     "add --inexact to quantize again, in a row")
     if target.zero is None and not (facts.zeros_are(-moved) if source.zero else moved == 0):
-        return Refusal("its zero points are not all the middle of the range, and the target has none", "add --zero-points, or choose a layout with zero points")
+        return None if options.inexact else Refusal("its zero points are not all the middle of the range, and the target has none",
+                                                    "add --zero-points, choose a layout with zero points, or add --inexact to quantize again without")
     one, two = source.scale, target.scale
     if one is None or two is None or (bool(one.inner) != bool(two.inner)):
         return None
