@@ -102,13 +102,6 @@ class _Compiling(event.Listener):
 event.register("numba:compile", _Compiling())
 
 
-@inner
-def keep(array):
-    """Stands behind the last use of a buffer's address. numba sees no use in an address: it frees an array after the last place that names it, and
-    another thread's memory may lie there before the kernel ends."""
-    array[0] = 0
-
-
 def compiled(function, folder: Path | None = None):
     """One compiled form of a kernel, for its signature, kept on disk if there is a folder for it. `folder` holds the kernel's own files, where they
     are not here."""

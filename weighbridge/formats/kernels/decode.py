@@ -9,7 +9,7 @@ Grids of scales and zero points are float32 and share their blocks: element (i, 
 
 import numpy as np
 
-from weighbridge.encoding.kernels.memory import bits_of_f32, f32_of_bits, inner, keep, kernel, load_f32, load_i32, load_u8, store_f32, store_u16
+from weighbridge.encoding.kernels.memory import bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_i32, load_u8, store_f32, store_u16
 from weighbridge.formats.kernels.bits import BYTES, STRIP, unpack_strip
 from weighbridge.formats.kernels.groups import choose, halves_of, store_same
 
@@ -204,9 +204,5 @@ def decode(src, src_ld, kind, width, values, size, word, starts, element, bits, 
                 scale_to_bf16(value, scales, n, out)
             else:
                 scale_to_f16(value, scales, n, out)
-    keep(code_strip)
-    keep(value_strip)
-    keep(scale_strip)
-    keep(zero_strip)
-    keep(table_strip)
-    keep(sixteen)
+    # numba frees an array after its last mention, and an address is none: these keep the memory to the end.
+    code_strip[0], value_strip[0], scale_strip[0], zero_strip[0], table_strip[0], sixteen[0] = 0, 0, 0, 0, 0, 0

@@ -6,7 +6,7 @@ E2M1_UP, halves away from zero; OFFSET, SIGNED, integers from low to high, ties 
 
 import numpy as np
 
-from weighbridge.encoding.kernels.memory import bits_of_f32, f32_of_bits, inner, keep, kernel, load_f32, load_i32, load_u16, load_u32, store_f32, store_u8
+from weighbridge.encoding.kernels.memory import bits_of_f32, f32_of_bits, inner, kernel, load_f32, load_i32, load_u16, load_u32, store_f32, store_u8
 from weighbridge.formats.kernels.bits import STRIP, pack_strip
 from weighbridge.formats.kernels.decode import spread
 from weighbridge.formats.kernels.groups import least_bf16, least_f32, most_bf16, most_f32
@@ -213,7 +213,5 @@ def encode(src, src_ld, item, R, C, scale, scale_ld, zero, zero_ld, bR, bC, kind
                 for j in range(n, n + 8):
                     code_strip[j] = 0
             pack_strip(codes, kind, width, values, size, word, starts, i, first, n, dst, dst_ld)
-    keep(value_strip)
-    keep(scale_strip)
-    keep(zero_strip)
-    keep(code_strip)
+    # numba frees an array after its last mention, and an address is none: these keep the memory to the end.
+    value_strip[0], scale_strip[0], zero_strip[0], code_strip[0] = 0, 0, 0, 0
