@@ -8,6 +8,7 @@ TensorRT-LLM's main branches of autumn 2026.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from weighbridge.errors import Usage
@@ -174,6 +175,13 @@ def row(name: str) -> LayoutRow:
     if name not in ROWS:
         raise Usage(f"{name!r:.80} is no layout whose configuration can be written; known are {', '.join(ROWS)}", "--to")
     return ROWS[name]
+
+
+@cache
+def layout_of(scheme: str) -> str:
+    """The layout that writes a scheme, the one whose usual scheme it is before all others; empty for one that is read only."""
+    named = [r.name for r in ROWS.values() if scheme in r.schemes[:1]] + [r.name for r in ROWS.values() if scheme in r.schemes]
+    return "neuron" if "neuron" in SCHEMES[scheme].methods else next(iter(named), "")
 
 
 def cannot_hold(encoding: Encoding, shape: tuple[int, ...]) -> str:

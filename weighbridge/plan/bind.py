@@ -12,6 +12,7 @@ from weighbridge.formats.scheme import GROUP, Encoding, Role
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored, in_slices
+from weighbridge.layouts.rows import layout_of
 from weighbridge.layouts.published import Candidate, stored_forms
 from weighbridge.models import Inventory, inventory, inventory_of
 from weighbridge.models.generic import as_stored
@@ -107,7 +108,7 @@ class _Binder:
         for bound in self.bound:
             if bound.encoding.quantized:
                 scheme = SCHEMES[bound.encoding.scheme]
-                name = scheme.layout or scheme.name
+                name = layout_of(scheme.name) or scheme.name
                 size[name] = size.get(name, 0) + bound.weight.nbytes
         if size:
             return max(size, key=lambda n: size[n])
