@@ -120,9 +120,9 @@ MODELOPT = (
 # amd-quark 0.13 `export/`: FP8 as ModelOpt writes it, MXFP4 under `weight`.
 QUARK = (
     Scheme("quark-fp8", "FP8 with one scale per tensor", "tensor", FP8,
-           (_scale(".weight_scale", FLOATS, TENSOR, Form.SCALAR, Form.ONE), _activation(".input_scale")), ("quark",)),
+           (_scale(".weight_scale", FLOATS, TENSOR, Form.SCALAR, Form.ONE), _activation(".input_scale")), ("quark",), rule="amax"),
     Scheme("quark-fp8-channel", "FP8 with one scale per row", "channel", FP8,
-           (_scale(".weight_scale", FLOATS, CHANNEL, Form.VECTOR, Form.MATRIX), _activation(".input_scale")), ("quark",)),
+           (_scale(".weight_scale", FLOATS, CHANNEL, Form.VECTOR, Form.MATRIX), _activation(".input_scale")), ("quark",), rule="amax"),
     Scheme("quark-mxfp4", "MXFP4", "group", PAIRS, (_scale(".weight_scale", BYTES, (1, 32)),), ("quark",)),
 )
 
