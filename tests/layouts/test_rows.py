@@ -17,7 +17,7 @@ from weighbridge.layouts.rows import READERS, ROWS, cannot_hold, layout_of, row
 
 # CONTRACT: what `--to` takes beside `neuron`.
 NAMES = ["hf-bf16", "hf-f16", "hf-fp8", "hf-mxfp4", "ct-fp8-tensor", "ct-fp8-channel", "ct-fp8-block", "ct-int8", "ct-int4", "ct-nvfp4", "ct-mxfp4", "ct-mxfp8",
-         "modelopt-fp8", "modelopt-fp8-channel", "modelopt-fp8-block", "modelopt-nvfp4", "modelopt-mxfp8", "gptq-int4", "awq-int4"]
+         "modelopt-fp8", "modelopt-fp8-channel", "modelopt-fp8-block", "modelopt-nvfp4", "modelopt-mxfp8", "quark-fp8", "gptq-int4", "awq-int4"]
 FLAGS = {"--block", "--group", "--scale-dtype", "--zero-points", "--keep-scales", "--inexact", "--activation-scales"}
 QUANTIZED = [r for r in ROWS.values() if r.schemes]
 
