@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Protocol
 
 import numpy as np
@@ -298,14 +299,23 @@ def _corner(fragment: Fragment, rect: Rect) -> Rect:
 def _largest_scales(reader: Reading, fragments: tuple[Fragment, ...], rect: Rect, block: tuple[int, int]) -> np.ndarray:
     """The largest scale of the source inside each block of a rectangle, float32 [block rows, block columns]."""
     row, col, rows, cols = rect
-    scale = np.zeros((rows, cols), np.float32)
-    for f in fragments:
-        hit = _intersection(f, rect)
-        if hit is not None:
-            q = reader.rect(f, *hit)
-            scale[hit[0] - row : hit[0] - row + hit[2], hit[1] - col : hit[1] - col + hit[3]] = q.scales_at(np.arange(hit[2]), np.arange(hit[3]))
-    starts = [np.arange(0, length, size or length) for length, size in zip((rows, cols), block, strict=True)]
+    met = [(hit, reader.rect(f, *hit)) for f in fragments if (hit := _intersection(f, rect)) is not None]
+    wanted = tuple(size or length for size, length in zip(block, (rows, cols), strict=True))
+    # One scale is looked at for each run of values in which neither the source's block nor the destination's changes.
+    step = [gcd(wanted[axis], *(n for hit, q in met for n in (_blocks_of(q)[axis] or wanted[axis], q.origin[axis], hit[axis] - (row, col)[axis])))
+            for axis in (0, 1)]
+    scale = np.zeros((-(-rows // step[0]), -(-cols // step[1])), np.float32)
+    for hit, q in met:
+        found = q.scales_at(np.arange(0, hit[2], step[0]), np.arange(0, hit[3], step[1]))
+        top, left = (hit[0] - row) // step[0], (hit[1] - col) // step[1]
+        scale[top : top + found.shape[0], left : left + found.shape[1]] = found
+    starts = [np.arange(0, length, size // each) for length, size, each in zip(scale.shape, wanted, step, strict=True)]
     return np.maximum.reduceat(np.maximum.reduceat(scale, starts[0], axis=0), starts[1], axis=1)
+
+
+def _blocks_of(q: QTensor) -> tuple[int, int]:
+    """The block of its scale; 0 is the whole axis."""
+    return q.scale.field.block if q.scale is not None else (0, 0)
 
 
 def quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarray], reader: Reading, weight: str, scratch: Scratch) -> tuple[QTensor, int]:
