@@ -48,9 +48,9 @@ def stored(case: Case) -> tuple[Stored, ...]:
 def _stored(case: Case) -> Iterator[Stored]:
     for name, key in case.survey.keys.items():
         if key.what == "weight":
-            for heads, pair in key.pairs.items():
+            for pair in key.pairs.values():
                 if pair.kind.quantized:
-                    yield Stored(encoding(key, pair), key, pair, name, heads[1], heads[4] if len(heads) > 2 else ())  # type: ignore[index,arg-type]
+                    yield Stored(encoding(key, pair), key, pair, name, pair.shape, pair.scale_shape)
 
 
 def encoding(key: Key, pair: Pair) -> str:

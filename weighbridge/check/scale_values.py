@@ -32,7 +32,7 @@ def weight_of(case: Case, name: str, key: str) -> Tensor | None:
     found = case.survey.keys.get(key)
     if found is None or found.what != "scale":
         return None
-    return case.checkpoint.tensors.get(name[: len(name) - len(found.suffix)] + found.stem)
+    return case.checkpoint.tensors.get(found.weight_name(name) or "")
 
 
 @dataclass(frozen=True, slots=True)

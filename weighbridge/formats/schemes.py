@@ -44,6 +44,8 @@ HF_FP8 = (
            (_scale(".scale", ("F32", "F8_E8M0", "BF16"), BLOCKS),), ("fp8",)),
     Scheme("fp8-block-fused", "FP8 experts in one tensor, one scale per block", "block", _code("", "F8_E4M3", "e4m3fn"),
            (_scale("_scale_inv", ("F32", "BF16", "F8_E8M0"), BLOCKS),), ("fp8",)),
+    Scheme("fbgemm-fp8-fused", "FP8 experts in one tensor, stored [in, out], one scale per output, by FBGEMM", "channel", _code("", "F8_E4M3", "e4m3fn"),
+           (_scale("_scale", FLOATS, (WHOLE, 1)),), ("fbgemm_fp8",), turned=True),
     Scheme("fp8-tensor-inv", "FP8 with one scale per tensor, as Mistral spells it", "tensor", FP8,
            (_scale(".weight_scale_inv", FLOATS, TENSOR, Form.SCALAR, Form.ONE), _activation(".activation_scale", ".input_scale")), ("fp8",)),
     Scheme("fp8-tensor-qscale", "FP8 with one scale per tensor, as Mistral's consolidated files spell it", "tensor", FP8,
@@ -166,7 +168,7 @@ BITSANDBYTES = (
 
 # NxD Inference 0.18: Neuron's E4M3 ends at 240; its bytes up to there mean the same as E4M3FN's. The block is in stored axes.
 NEURON = (Scheme("neuron-fp8", "FP8 up to 240 with one scale per block", "block", _code(".weight", "F8_E4M3", "e4m3"),
-                 (_scale(".scale", ("F32", "BF16"), BLOCKS),), ("neuron",), "neuron", rule="amax"),)
+                 (_scale(".scale", ("F32", "BF16"), BLOCKS),), ("neuron",), "neuron", padded=True, rule="amax"),)
 
 CENTRED = frozenset({"gptq"})  # rules that put every zero point in the middle of its range
 
