@@ -252,8 +252,8 @@ def test_the_sample_does_not_hang_on_hashes(tmp_path: Path) -> None:
     import sys
 
     folder = written(lambda: m2(layers=3))(tmp_path / "a")
-    code = ("import sys; from weighbridge.check.case import Case; from weighbridge.checkpoint.source import open_checkpoint; "
-            "print([s.name for s in Case(open_checkpoint(sys.argv[1]), scale_bytes='sample').scales.sources])")
+    code = ("import sys; from weighbridge.check.case import Case; from weighbridge.check.scales import scales_of; from weighbridge.checkpoint.source import open_checkpoint; "
+            "print([s.name for s in scales_of(Case(open_checkpoint(sys.argv[1]), scale_bytes='sample')).sources])")
     said = [subprocess.run([sys.executable, "-c", code, str(folder)], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
             for seed in ("1", "2")]
     assert said[0] == said[1]
