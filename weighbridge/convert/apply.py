@@ -266,7 +266,7 @@ def _whole_scale(reader: Reading, weight: str, encoding: Encoding) -> dict[str, 
     if encoding.block != (0, 0):
         return {}
     assert encoding.scale is not None
-    largest = np.float32(reader.wholes.largest(weight, False))
+    largest = np.float32(reader.wholes.largest(reader.rect, weight, False))
     block = Blocks(np.full((1, 1), -largest), np.full((1, 1), largest), largest)
     (grid,), _ = quantize.grids_of(block, encoding, {}, quantize.rule_of(encoding))
     return {encoding.scale.suffix: grid.own}
@@ -280,11 +280,11 @@ def _shifted(reader: Reading, piece: Piece, rect: Rect, encoding: Encoding) -> d
     assert highest is not None
     if field.inner:  # the block's scale is a code itself, up to 2^8: the scale of the tensor takes the rest
         (inner,) = field.inner
-        top = np.float32(2.0 ** (reader.wholes.exponent(piece.part.weight, True) - 8))
+        top = np.float32(2.0 ** (reader.wholes.exponent(reader.rect, piece.part.weight, True) - 8))
         powers = _largest_scales(reader, piece.fragments, rect, field.block)
         return {field.suffix: powers / top, inner.suffix: np.full((1, 1), top if inner.role is Role.SCALE else 1 / top, np.float32)}
     if encoding.block == (0, 0):
-        powers = np.full((1, 1), 2.0 ** reader.wholes.exponent(piece.part.weight, False), np.float32)
+        powers = np.full((1, 1), 2.0 ** reader.wholes.exponent(reader.rect, piece.part.weight, False), np.float32)
     else:
         powers = _largest_scales(reader, piece.fragments, rect, field.block)
     return {field.suffix: (powers * np.float32(2.0 ** -highest[1])).astype(np.float32)}
@@ -320,7 +320,7 @@ def quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarra
         kernel = kernels.quantize_bf16 if source.dtype == np.uint16 else kernels.quantize_f32
         refused = kernel(*address(source), rows, cols, high, wide, encoding.peak, codes.ctypes.data, cols, scale.ctypes.data, scale.shape[1])
         return QTensor(codes, encoding, (Grid(encoding.scale, scale),)), refused
-    largest = reader.wholes.largest(weight, True) if encoding.scale.inner and not given else None
+    largest = reader.wholes.largest(reader.rect, weight, True) if encoding.scale.inner and not given else None
     blocks = fast.blocks_of(source, encoding, largest)
     grids, rule = quantize.grids_of(blocks, encoding, given, rule)
     codes = scratch.array("codes", source.shape, np.uint8)

@@ -36,4 +36,5 @@ def facts_of(plan: Plan) -> Facts:
     return Facts(
         plan.inventory.model_type, plan.source.checkpoint.config, plan.layout, tuple(Held(e, tuple(m)) for e, m in held.items()), plain,
         max(sizes, key=lambda dtype: sizes[dtype], default="BF16"), any(t.carried for t in plan.targets), any(b.stored.stem.rpartition(".")[2] in CARRIED for b in plan.source.bound),
+        unchanged=frozenset(p.weight for t in plan.targets if t.encoding.quantized for p in t.stored.placement.parts) == plan.source.coded,
         symmetric=not zeros or plan.symmetric, powers=all(s.element == "e8m0" for e in held if (s := e.scale)))

@@ -17,7 +17,7 @@ from weighbridge.formats.qtensor import QTensor
 from weighbridge.formats.scheme import Field, Role
 from weighbridge.plan.plan import Piece, Plan, Target
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Bound
+from weighbridge.layouts.source import Bound
 
 SHOWN = 8  # values of a block that are shown
 

@@ -15,7 +15,7 @@ from weighbridge.formats.kinds import kind_of
 from weighbridge.formats.scheme import Encoding
 from weighbridge.inspection.document import ORDER, PARTS
 from weighbridge.plan.plan import Plan, Target
-from weighbridge.plan.source import Bound
+from weighbridge.layouts.source import Bound
 from weighbridge.plan.steps import Step
 
 _RANK = re.compile(r"^tp\d+/")

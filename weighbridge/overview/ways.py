@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from weighbridge.convert import trace
 from weighbridge.overview.groups import Kindred, Numbers, template_of
 from weighbridge.plan.plan import Piece, Plan, Target
-from weighbridge.plan.source import Bound
+from weighbridge.layouts.source import Bound
 
 SHOWN = 8  # destinations that a way lists; a stacked tensor may go to hundreds
 

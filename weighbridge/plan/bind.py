@@ -16,7 +16,7 @@ from weighbridge.layouts.published import Candidate, stored_forms
 from weighbridge.models import Inventory, inventory, inventory_of
 from weighbridge.models.generic import as_stored
 from weighbridge.plan.bind_neuron import bind_neuron
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 
 
 def detect(checkpoint: Checkpoint) -> str:

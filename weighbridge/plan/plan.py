@@ -24,7 +24,7 @@ from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
 from weighbridge.plan.cover import Fragment, Rect, cover, nests
 from weighbridge.plan.scales import ScaleLook, ScaleLooks
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 from weighbridge.plan.steps import Kind, Refusal, Step, choose
 
 # What `--allow` can wave through: things that are left out of the output, and the scale rule that must be named.

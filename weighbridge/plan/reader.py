@@ -23,7 +23,7 @@ from weighbridge.formats.fast import read
 from weighbridge.plan.cover import Fragment
 from weighbridge.plan.guard import Guard
 from weighbridge.plan.mapping import MappedFile
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 from weighbridge.plan.wholes import Wholes
 
 CHUNK = 8 << 20  # bytes of scales that are read together
@@ -124,7 +124,7 @@ class Reader:
     @cached_property
     def wholes(self) -> Wholes:
         """What is known of whole weights."""
-        return Wholes(self.source, self.rect)
+        return Wholes(self.source)
 
     def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
         """One matrix of a stored tensor (number `lead` of a stack) with its scales."""
@@ -240,7 +240,8 @@ def _bad_scale(bound: Bound, tensor: Tensor, values: np.ndarray) -> list[Problem
     width = tensor.shape[-1] if tensor.shape else 1
     grid = values.reshape(-1, width)
     bad = ~(grid > 0) | ~np.isfinite(grid)
-    if bound.stored.scale_slots or len(bound.stored.placement.parts) > 1 or bound.stored.placement.stacked:
+    placed = bound.stored.placement
+    if bound.stored.scale_slots or sum(p.rows * p.cols for p in placed.parts) < placed.lead * placed.rows * placed.cols:
         grid, bad = _real_cells(bound, grid, bad)
     if not bad.any():
         return []

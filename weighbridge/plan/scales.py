@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from weighbridge.formats.scheme import Field
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 
 if TYPE_CHECKING:
     import numpy as np

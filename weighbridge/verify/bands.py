@@ -14,7 +14,7 @@ from weighbridge.layouts.placement import Part, clip
 from weighbridge.plan.cover import Fragment, Rect, cover, overlaps
 from weighbridge.plan.plan import narrow
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 from weighbridge.verify.bounds import Allowances, Relation, with_floor
 from weighbridge.verify.grades import Grade
 

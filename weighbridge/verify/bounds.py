@@ -18,7 +18,7 @@ from weighbridge.formats.scheme import Encoding, Role
 from weighbridge.layouts import NEURON
 from weighbridge.layouts.options import Options
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.plan.steps import LEGACY, Kind, Refusal, Step, choose
 from weighbridge.verify.hops import Chain, chain, stations
 

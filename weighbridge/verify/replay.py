@@ -22,7 +22,7 @@ from weighbridge.formats.values import Scratch
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.plan import Plan, Target, make_plan
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.verify.hops import hop_of
 
 

@@ -21,7 +21,7 @@ from weighbridge.formats.values import Scratch
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.bind import bind
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.verify import beside
 from weighbridge.verify.bands import Comparer, Job, jobs_of
 from weighbridge.verify.bounds import Relation
