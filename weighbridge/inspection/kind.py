@@ -7,6 +7,7 @@ from math import prod
 from typing import NamedTuple
 
 from weighbridge.checkpoint.header import Tensor
+from weighbridge.formats.kinds import kind_of, kind_of_dtype
 from weighbridge.formats.match import Fit, Matcher
 from weighbridge.formats.scheme import WHOLE, Encoding
 
@@ -14,6 +15,7 @@ from weighbridge.formats.scheme import WHOLE, Encoding
 class WeightKind(NamedTuple):
     """What the tensors of one weight together say. `parameters` counts real values of one weight, `shape` those along the stored axes.
 
+    `encoding` has no scheme and no scale where none explains the tensors, and is None where not even the codes are known.
     `strategy` is none, tensor, channel, group or block; `block` (rows, columns) of stored values that share a scale, None where an axis is whole or
     the size is not known. `problem` is empty where all agrees, `code` names it. `slices` is how often the grid of scales restarts along the rows.
     """
@@ -27,6 +29,15 @@ class WeightKind(NamedTuple):
     encoding: Encoding | None = None
     shape: tuple[int, ...] = ()
     slices: int = 1
+
+    @property
+    def packed(self) -> bool:
+        """Whether a stored element holds several codes, or a part of one."""
+        return self.encoding is not None and self.encoding.code.packing.packed
+
+    def word(self, dtype: str) -> str:
+        """The kind of the encoding in one word (`formats.kinds`), for a weight stored as `dtype`."""
+        return kind_of(self.encoding) if self.encoding is not None else kind_of_dtype(dtype, self.quantized)
 
     @property
     def scheme(self) -> str:
@@ -63,7 +74,7 @@ def _unexplained(matcher: Matcher, suffix: str, tensors: Mapping[str, Tensor], s
         problem = fit.problem if fit.code == "scale-beside-float" else ""
         return WeightKind(False, "none", None, prod(shape), problem, fit.code if problem else "", None, shape)
     strategy = "none" if scale is None else _strategy(shape, scale.shape)
-    return WeightKind(True, strategy, None, prod(shape), fit.problem, fit.code, None, shape)
+    return WeightKind(True, strategy, None, prod(shape), fit.problem, fit.code, Encoding("", strategy, code) if code else None, shape)
 
 
 def _strategy(shape: tuple[int, ...], grid: tuple[int, ...]) -> str:

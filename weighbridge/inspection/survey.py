@@ -10,6 +10,7 @@ from typing import NamedTuple
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.formats.claim import Claims
+from weighbridge.formats.kinds import kind_of_dtype
 from weighbridge.formats.match import CARRIED, VALUE, Matcher, companions, roles, split
 from weighbridge.formats.scheme import WHOLE, Role
 from weighbridge.inspection.kind import WeightKind, read_kind
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     scale_suffix: str | None
     scale_dtype: str | None
     scheme: str | None = None
+    kind: str = "plain"
 
 
 class Sum:
@@ -171,7 +173,8 @@ class Survey:
         tensors = self.checkpoint.tensors
         own = {key.suffix: tensor} | {s: other for s in (*key.scales, *key.helpers) if (other := tensors.get(stem + s)) is not None}
         kind = read_kind(self.matcher, key.suffix, own, scale)
-        row = Row(key.role, tensor.dtype, kind.strategy, kind.block, *((chosen, scale.dtype) if scale is not None else (None, None)), kind.scheme or None)
+        row = Row(key.role, tensor.dtype, kind.strategy, kind.block, *((chosen, scale.dtype) if scale is not None else (None, None)), kind.scheme or None,
+                  kind.word(tensor.dtype))
         return Pair(row, kind, tensor, scale, tuple(own)[1:])
 
     def _add(self, key: Key) -> None:
@@ -204,7 +207,7 @@ class Survey:
             tensor = tensors[name]
             each = Sum()
             each.count, each.bytes = 1, tensor.nbytes
-            self.rows.setdefault(Row(HELPER_ROLE, tensor.dtype, "none", None, None, None), Sum()).add(each)
+            self.rows.setdefault(Row(HELPER_ROLE, tensor.dtype, "none", None, None, None, None, kind_of_dtype(tensor.dtype)), Sum()).add(each)
             self.total.bytes += tensor.nbytes
             self.helpers += 1
             if key.what != "helper" and key.weight_name(name) not in tensors:
