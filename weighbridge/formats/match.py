@@ -93,10 +93,10 @@ def companions(suffix: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def split(name: str) -> tuple[str, str]:
-    """(stem, suffix) of a tensor's name; what no scheme names has an empty suffix."""
+    """(stem, suffix) of a tensor's name, which they make up together; what no scheme names has an empty suffix."""
     words, dotted = _suffixes()
-    stem, _, last = name.rpartition(".")
-    if last in words:
+    stem, dot, last = name.rpartition(".")
+    if dot and last in words:
         return stem, "." + last
     stem, between, behind = name.partition(".weight.")
     if between and between + behind in dotted:
