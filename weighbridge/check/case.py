@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from weighbridge.check.modules import Module, Modules
 from weighbridge.check.settings import Settings, Target
 from weighbridge.check.sizes import ModelSizes, model_sizes
-from weighbridge.check.stated import Stated, stated
+from weighbridge.formats.stated import Stated, stated
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import WeighbridgeError

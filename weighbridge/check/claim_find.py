@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from weighbridge.check.case import Case, per_case
 from weighbridge.check.skip_units import units
-from weighbridge.check.stated import Stated
+from weighbridge.formats.stated import Stated
 from weighbridge.checkpoint.dtypes import FP8
 from weighbridge.inspection.survey import Key, Pair
 

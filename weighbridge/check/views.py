@@ -9,7 +9,8 @@ from weighbridge.check.finding import Fix
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_build import Built, Naming, build, default_entries, naming
 from weighbridge.check.skip_units import units
-from weighbridge.check.stated import LONGEST_ENTRY, MOST_ENTRIES, Stated, read_by, skip_list_of, unread_lists
+from weighbridge.check.claim_keys import read_by, skip_list_of, unread_lists
+from weighbridge.formats.stated import LONGEST_ENTRY, MOST_ENTRIES, Stated
 from weighbridge.errors import Usage
 from weighbridge.runtimes import sglang, skip, transformers, vllm
 from weighbridge.runtimes.list_rules import RULE_OF
