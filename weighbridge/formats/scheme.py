@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
@@ -113,8 +114,25 @@ class Field(NamedTuple):
         high, wide = self.packed_grid(rows, cols)
         return tuple(_spelled(form, tuple(lead), high, wide, len(shape)) for form in self.forms)
 
+    def filled_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape in values of a stored tensor of codes: what lies in its units, the last one filled up."""
+        if Form.SIXTEENS in self.forms and len(stored) >= 3:
+            stored = (*stored[:-2], stored[-2] * stored[-1])
+        if len(stored) < 2 or not self.packing.packed:
+            return stored
+        sizes = list(stored)
+        sizes[self.packing.axis] = sizes[self.packing.axis] // (self.packing.size * 8 // BITS[self.dtype]) * self.packing.values
+        return tuple(sizes)
+
     def nbytes(self, shape: tuple[int, ...]) -> int:
         return prod(self.shapes(shape)[0]) * BITS[self.dtype] // 8
+
+
+def every_field(fields: Iterable[Field]) -> Iterator[Field]:
+    """All fields, each before those that scale it."""
+    for field in fields:
+        yield field
+        yield from every_field(field.inner)
 
 
 def _spelled(form: Form, lead: tuple[int, ...], rows: int, cols: int, axes: int) -> tuple[int, ...]:
@@ -282,4 +300,4 @@ def _as_wide(packing: Packing, dtype: str) -> Packing:
     return packing if packing.packed else whole(BITS[dtype])
 
 
-__all__ = ["BLOCK", "GROUP", "WHOLE", "Encoding", "Field", "Form", "Role", "Scheme", "filled", "plain", "replace"]
+__all__ = ["BLOCK", "GROUP", "WHOLE", "Encoding", "Field", "Form", "Role", "Scheme", "every_field", "filled", "plain", "replace"]
