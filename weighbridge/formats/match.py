@@ -6,18 +6,18 @@ group is claimed, never derived: another one can have the same number of scales.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from math import prod
 from typing import NamedTuple
 
 import msgspec
 
-from weighbridge.checkpoint.dtypes import FP8
+from weighbridge.checkpoint.dtypes import BITS, FP8
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.formats.claim import Claims
 from weighbridge.formats.element import PLAIN
-from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, every_field, filled, plain
+from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 
 # Scales of activations and of the key/value cache that lie under names of their own: they are carried along, and are no weights.
@@ -65,8 +65,14 @@ class StoredWeight(NamedTuple):
 @cache
 def _suffixes() -> tuple[frozenset[str], frozenset[str]]:
     """Last words of suffixes with one dot, and suffixes with more."""
-    every = {s for scheme in SCHEMES.values() for field in every_field(scheme.fields) for s in field.suffixes}
+    every = {s for scheme in SCHEMES.values() for field in _every(scheme.fields) for s in field.suffixes}
     return frozenset(s[1:] for s in every if s.startswith(".") and s.count(".") == 1), frozenset(s for s in every if s.count(".") > 1)
+
+
+def _every(fields: Iterable[Field]) -> Iterable[Field]:
+    for field in fields:
+        yield field
+        yield from _every(field.inner)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -157,7 +163,7 @@ class _Matcher:
 
 
 def _needs(scheme: Scheme, size: int) -> bool:
-    return any(size in field.block for field in every_field(scheme.fields))
+    return any(size in field.block for field in _every(scheme.fields))
 
 
 def _alone(suffix: str, dtype: str, shape: tuple[int, ...]) -> Fit:
@@ -173,7 +179,7 @@ def _dtypes(scheme: Scheme, present: Mapping[str, tuple[str, tuple[int, ...]]]) 
     """The stored dtype of each field, by the field's first suffix; None where names or dtypes are not this scheme's."""
     left = set(present)
     found = []
-    for field in every_field(scheme.fields):
+    for field in _every(scheme.fields):
         suffix = next((s for s in field.suffixes if s in left), None)
         if suffix is None:
             if field.optional:
@@ -200,7 +206,14 @@ def _true_shape(scheme: Scheme, present: Mapping[str, tuple[str, tuple[int, ...]
     stored = present[next(s for s in code.suffixes if s in present)][1]
     if Form.FLAT in code.forms:
         return _quant_state_shape(own, read)
-    return code.filled_shape(stored)
+    if Form.SIXTEENS in code.forms and len(stored) >= 3:
+        stored = (*stored[:-2], stored[-2] * stored[-1])
+    if len(stored) < 2 or not code.packing.packed:
+        return stored
+    each = code.packing.size * 8 // BITS[code.dtype]
+    sizes = list(stored)
+    sizes[code.packing.axis] = sizes[code.packing.axis] // each * code.packing.values
+    return tuple(sizes)
 
 
 def _quant_state_shape(own: Mapping[str, Tensor], read: Callable[[Tensor], bytes] | None) -> tuple[int, ...]:
@@ -231,7 +244,7 @@ def _fitting(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, t
 
 
 def _first_wrong(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, tuple[str, tuple[int, ...]]], slices: int = 1) -> str | None:
-    for field in every_field(encoding.fields):
+    for field in _every(encoding.fields):
         suffix = next((s for s in field.suffixes if s in present), None)
         if suffix is None or field.role is Role.NOTE:
             continue
