@@ -18,14 +18,14 @@ ALGO_BLOCKS = {"FP8_PB_WO": [128, 128], "FP8_BLOCK_SCALES": [128, 128]}
 
 @dataclass(frozen=True)
 class Claims:
-    """The claim of one checkpoint. `blocks` are (rows, columns), `groups` columns that share one scale, `bits` of a packed code."""
+    """The claim of one checkpoint. `blocks` are (rows, columns), `groups` columns that share one scale (-1: a whole row), `widths` bits of a packed code."""
 
     source: str = ""
     method: str = ""
     fmt: str = ""
     blocks: tuple[tuple[int, int], ...] = ()
     groups: tuple[int, ...] = ()
-    bits: int | None = None
+    widths: tuple[int, ...] = ()
     skip_key: str = ""
     skip: tuple[str, ...] = ()
     mtp: int = 0
@@ -38,6 +38,11 @@ class Claims:
     def family(self) -> str:
         """The word of schemes' `methods`: `modelopt_fp4` is modelopt, GPTQ's second version is another one than its first."""
         return method_family(self.method, self.fmt)
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of a code, of the first group where there are several."""
+        return self.widths[0] if self.widths else None
 
     @property
     def quantized(self) -> bool:
@@ -82,8 +87,8 @@ def read_claims(checkpoint: Checkpoint) -> Claims:
         method=_text(claim.get("quant_method") or claim.get("quantization_dtype") or claim.get("quant_algo")),
         fmt=_text(claim.get("fmt") or claim.get("checkpoint_format") or claim.get("format") or claim.get("quant_algo")),
         blocks=_blocks(claim, weights),
-        groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)]),
-        bits=next(iter(_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") for w in weights)])), None),
+        groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)], also=-1),
+        widths=_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") for w in weights)]),
         skip_key=skip_key, skip=tuple(entry if isinstance(entry, str) else _text(entry) for entry in (claim[skip_key] if skip_key else ())),
         mtp=mtp, mtp_key=mtp_key,
         activation=_text(claim.get("activation_scheme")),
@@ -129,8 +134,9 @@ def _mtp(config: dict[str, Any], text: dict[str, Any]) -> tuple[str, int]:
     return "", 0
 
 
-def _unique(values: list[Any]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(v for v in values if _positive(v)))
+def _unique(values: list[Any], also: int = 1) -> tuple[int, ...]:
+    """Each positive number once, and `also`, where it has a meaning of its own."""
+    return tuple(dict.fromkeys(v for v in values if _positive(v) or v == also and isinstance(v, int)))
 
 
 def _positive(value: Any) -> bool:

@@ -16,12 +16,13 @@ import msgspec
 from weighbridge.checkpoint.dtypes import BITS, FP8
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.formats.claim import Claims
-from weighbridge.formats.element import PLAIN
+from weighbridge.formats.element import ELEMENTS, PLAIN
 from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 
 # Scales of activations and of the key/value cache that lie under names of their own: they are carried along, and are no weights.
 CARRIED = frozenset({"k_scale", "v_scale", "q_scale", "kv_scale", "output_scale", "k_bias", "v_bias", "prob_output_scale"})
+SHAPE = ".weight_shape"
 _BARE = ("_blocks", "_scales", "_scale_inv")  # suffixes without a dot
 _SLICES = (2, 4, 8, 16)  # a file that was cut for so many ranks first restarts its grid in each slice
 Heads = tuple[tuple[str, str, tuple[int, ...]], ...]  # (suffix, dtype, shape), sorted
@@ -106,7 +107,7 @@ def stored_weights(tensors: Mapping[str, Tensor], claims: Claims, read: Callable
         fit = fits.get(heads)
         if fit is None:
             fit = matcher.fit(heads, own, read)
-            if ".weight.absmax" not in own:  # its sizes lie in a tensor of its own
+            if not matcher.reads(own):
                 fits[heads] = fit
         found[stem] = StoredWeight(stem, own, fit)
     return found
@@ -130,8 +131,15 @@ class _Matcher:
         self.claims = claims
         family = claims.family
         self.ordered = sorted(SCHEMES.values(), key=lambda s: family not in s.methods)  # stable: the table's order otherwise
+        # Words of another width hold another number of codes, and their headers may look the same.
+        if claims.widths:
+            self.ordered = [s for s in self.ordered if s.code.dtype != "I32" or ELEMENTS[s.code.element].bits in claims.widths]
         self.blocks: list[tuple[int, int] | None] = [*claims.blocks]
         self.groups: list[int] = [*claims.groups]
+
+    def reads(self, own: Mapping[str, Tensor]) -> bool:
+        """Whether the size of a weight lies in a tensor of its own: then equal headers need not mean equal weights."""
+        return ".weight.absmax" in own or len(self.claims.widths) != 1 and SHAPE in own
 
     def fit(self, heads: Heads, own: Mapping[str, Tensor], read: Callable[[Tensor], bytes] | None) -> Fit:
         present = {suffix: (dtype, shape) for suffix, dtype, shape in heads}
@@ -146,6 +154,9 @@ class _Matcher:
             if scheme.refused:
                 return Fit(None, (), code="encoding", problem=scheme.refused)
             shape = _true_shape(scheme, present, own, read)
+            if self.reads(own) and SHAPE in own and not _states(own[SHAPE], scheme, shape, read):
+                near.append(f"{scheme.name}: its {SHAPE.lstrip('.')} says another size than {list(shape)}")
+                continue
             for block, group in self._sizes(scheme):
                 encoding = _filled(scheme.name, block, group, dtypes)
                 fit = _fitting(encoding, shape, present)
@@ -229,6 +240,17 @@ def _quant_state_shape(own: Mapping[str, Tensor], read: Callable[[Tensor], bytes
     return tuple(shape) if good else ()
 
 
+def _states(tensor: Tensor, scheme: Scheme, shape: tuple[int, ...], read: Callable[[Tensor], bytes] | None) -> bool:
+    """Whether the stored [rows, columns] of a weight can be those of `shape`, which is filled up to whole words. What cannot be read says nothing."""
+    if read is None or tensor.nbytes > 64 or tensor.dtype not in ("I64", "I32") or len(shape) != 2:
+        return True
+    size = BITS[tensor.dtype] // 8
+    raw = read(tensor)
+    stated = [int.from_bytes(raw[at : at + size], "little", signed=True) for at in range(0, len(raw), size)]
+    packing = scheme.code.packing
+    return len(stated) == 2 and min(stated) > 0 and stated[0] == shape[0] and packing.units(stated[1]) == packing.units(shape[1])
+
+
 def _fitting(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, tuple[str, tuple[int, ...]]]) -> Fit | str:
     """A fit, or the first field whose shape is another one, in words."""
     if not shape:
@@ -243,13 +265,21 @@ def _fitting(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, t
     return wrong
 
 
+def _counted(fields: Iterable[Field], shape: tuple[int, ...]) -> Iterable[tuple[Field, tuple[int, ...]]]:
+    """Every field with the shape of what it holds for: an inner one holds for the grid of the field around it, where that has blocks of its own."""
+    for field in fields:
+        yield field, shape
+        grid = (*shape[:-2], *field.grid(*shape[-2:])) if len(shape) > 1 else shape
+        yield from ((inner, grid if inner.flat else shape) for inner in field.inner)
+
+
 def _first_wrong(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, tuple[str, tuple[int, ...]]], slices: int = 1) -> str | None:
-    for field in _every(encoding.fields):
+    for field, counted in _counted(encoding.fields, shape):
         suffix = next((s for s in field.suffixes if s in present), None)
-        if suffix is None or field.role is Role.NOTE:
+        if suffix is None or field.role in (Role.NOTE, Role.OFFSET):
             continue
         stored = present[suffix][1]
-        wanted = field.shapes(shape)
+        wanted = field.shapes(counted)
         if slices > 1:
             wanted = tuple((w[0] * slices, *w[1:]) for w in wanted if w)
         elif len(shape) > 2 and field.block == (WHOLE, WHOLE):

@@ -82,7 +82,7 @@ class _Binder:
                 self.problems.append(Problem("missing-tensor", f"no file holds it; the config asks for {list(weight.shape[weight.vector:])}", weight.published or name,
                                              "look whether the index names it and its file is whole; a runtime would leave this weight at random"))
         self._surplus()
-        options = Options(block=self.claims.blocks[0] if self.claims.blocks else (128, 128), group=self.claims.groups[0] if self.claims.groups else 0)
+        options = Options(block=self.claims.blocks[0] if self.claims.blocks else (128, 128), group=max(0, *self.claims.groups[:1]) if self.claims.groups else 0)
         return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims)
 
     def _there(self, stem: str, suffix: str) -> bool:
