@@ -17,7 +17,7 @@ from weighbridge.checkpoint.dtypes import BITS, FP8
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.formats.claim import Claims
 from weighbridge.formats.element import ELEMENTS, PLAIN
-from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, filled, plain
+from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, every_field, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 
 # Scales of activations and of the key/value cache that lie under names of their own: they are carried along, and are no weights.
@@ -66,14 +66,8 @@ class StoredWeight(NamedTuple):
 @cache
 def _suffixes() -> tuple[frozenset[str], frozenset[str]]:
     """Last words of suffixes with one dot, and suffixes with more."""
-    every = {s for scheme in SCHEMES.values() for field in _every(scheme.fields) for s in field.suffixes}
+    every = {s for scheme in SCHEMES.values() for field in every_field(scheme.fields) for s in field.suffixes}
     return frozenset(s[1:] for s in every if s.startswith(".") and s.count(".") == 1), frozenset(s for s in every if s.count(".") > 1)
-
-
-def _every(fields: Iterable[Field]) -> Iterable[Field]:
-    for field in fields:
-        yield field
-        yield from _every(field.inner)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -174,7 +168,7 @@ class _Matcher:
 
 
 def _needs(scheme: Scheme, size: int) -> bool:
-    return any(size in field.block for field in _every(scheme.fields))
+    return any(size in field.block for field in every_field(scheme.fields))
 
 
 def _alone(suffix: str, dtype: str, shape: tuple[int, ...]) -> Fit:
@@ -190,7 +184,7 @@ def _dtypes(scheme: Scheme, present: Mapping[str, tuple[str, tuple[int, ...]]]) 
     """The stored dtype of each field, by the field's first suffix; None where names or dtypes are not this scheme's."""
     left = set(present)
     found = []
-    for field in _every(scheme.fields):
+    for field in every_field(scheme.fields):
         suffix = next((s for s in field.suffixes if s in left), None)
         if suffix is None:
             if field.optional:
@@ -217,14 +211,7 @@ def _true_shape(scheme: Scheme, present: Mapping[str, tuple[str, tuple[int, ...]
     stored = present[next(s for s in code.suffixes if s in present)][1]
     if Form.FLAT in code.forms:
         return _quant_state_shape(own, read)
-    if Form.SIXTEENS in code.forms and len(stored) >= 3:
-        stored = (*stored[:-2], stored[-2] * stored[-1])
-    if len(stored) < 2 or not code.packing.packed:
-        return stored
-    each = code.packing.size * 8 // BITS[code.dtype]
-    sizes = list(stored)
-    sizes[code.packing.axis] = sizes[code.packing.axis] // each * code.packing.values
-    return tuple(sizes)
+    return code.filled_shape(stored)
 
 
 def _quant_state_shape(own: Mapping[str, Tensor], read: Callable[[Tensor], bytes] | None) -> tuple[int, ...]:

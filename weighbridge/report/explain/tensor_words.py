@@ -253,7 +253,7 @@ def formulas(document: dict[str, Any]) -> list[str]:
         if own["weight"] is not None and own["scale"] is not None:
             value = f"{own['value']:.9g}" if own["zero"] is None else f"({own['value']:.9g} - {own['zero']:g})"
             line += f"; {value} x {short(own['scale'])} = {short(own['weight'])}"
-        out.append(line + (f"; {place_words(w['place'])}" if w.get("place") else ""))
+        out += [line, *([f"       its code is {place_words(w['place'])}"] if w.get("place") else [])]
     return list(dict.fromkeys(out))
 
 
