@@ -130,7 +130,7 @@ def random_raw(field: Field, shape: tuple[int, int], rng: np.random.Generator) -
         return rng.permutation(np.arange(rows) // GROUP).astype("<i4").tobytes()
     if own.bits > 8:
         return np.exp2(rng.uniform(-6, 2, rows * cols)).astype(WIDE[field.dtype]).tobytes()
-    low, high = {"e8m0": (118, 130), "e4m3fn": (1, 0x7E), "e4m3": (0, 0x77), "e4m3fnuz": (1, 0x7F), "e5m2": (0, 0x7B)}.get(field.element, (0, 256))
+    low, high = {"e8m0": (118, 130), "e4m3fn": (1, 0x7E), "e4m3": (0, 0x77), "e4m3fnuz": (1, 0x7F), "e5m2": (0, 0x7B), "dynamic8": (128, 256)}.get(field.element, (0, 256))
     units = field.packing.units(rows if field.packing.axis == -2 else cols) * (cols if field.packing.axis == -2 else rows)
     return rng.integers(low, high, units * field.packing.size, dtype=np.uint8).tobytes()
 
