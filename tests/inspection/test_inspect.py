@@ -10,7 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from weighbridge.checkpoint.source import open_checkpoint
+from weighbridge.formats.claim import read_claims
+from weighbridge.formats.match import split, stored_weights
 from weighbridge.inspection import inspect, tensor_list
+from weighbridge.inspection.survey import Survey
 from weighbridge.layouts import layout
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
@@ -83,6 +86,45 @@ def test_real_tables_are_all_explained(model: str, tmp_path: Path) -> None:
 
 def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     return shapes.Spec("", dtype, shape).nbytes
+
+
+@pytest.mark.parametrize("model", tables.TABLES)
+def test_every_weight_has_the_scheme_that_match_finds(model: str, tmp_path: Path) -> None:
+    """The survey judges each kind of headers once; `formats.match` looks at every weight."""
+    checkpoint = open_checkpoint(tables.write(model, tmp_path / model, experts=2))
+    survey = Survey(checkpoint, read_claims(checkpoint), keep=True)
+    matched = {weight.code.name: weight for weight in stored_weights(checkpoint.tensors, survey.claims).values()}
+    assert survey.weights
+    for name, _, scale, suffix, _, pair in survey.weights:
+        weight = matched[name]
+        assert (pair.kind.encoding, pair.kind.shape, pair.kind.slices) == (weight.fit.encoding, weight.fit.shape, weight.fit.slices)
+        assert set(weight.tensors) - {split(name)[1]} == {*pair.helpers, *([suffix] if scale is not None else [])}
+
+
+def test_helpers_belong_to_their_weight(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(tables.write("qwen3-32b-awq", tmp_path / "awq"))
+    survey = Survey(checkpoint, read_claims(checkpoint))
+    key = survey.keys["model.layers.mlp.down_proj.qweight"]
+    (pair,) = key.pairs.values()
+    assert (pair.kind.scheme, pair.row.scale_suffix, pair.helpers) == ("awq-int4", ".scales", (".qzeros",))
+    assert survey.keys["model.layers.mlp.down_proj.qzeros"].weight_name("a.down_proj.qzeros") == "a.down_proj.qweight"
+
+
+def test_claims_of_parts_are_all_read(tmp_path: Path) -> None:
+    """A group of compressed-tensors, a layer of ModelOpt's table, a pattern of GPTQModel's: each can have a size of its own."""
+    table = {"model.layers.0.mlp.up_proj.qweight": ("I32", (32, 128)), "model.layers.0.mlp.up_proj.scales": ("F16", (8, 128)),
+             "model.layers.0.mlp.up_proj.qzeros": ("I32", (8, 16))}
+    claim = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"+:.*up_proj": {"group_size": 32}}}
+    document = weigh(tables.write_headers(tmp_path / "c", table, {"quantization_config": claim}))
+    assert pick(document, "mlp.up")[0][1:3] == ("group", [32, 1]) and not codes(document)
+
+
+def test_a_second_scale_is_counted(tmp_path: Path) -> None:
+    """Two scales beside one weight: no reader takes both, and rows still add up."""
+    table = {Q + ".weight": ("F8_E4M3", (128, 128)), Q + ".weight_scale_inv": ("F32", (1, 1)), Q + ".weight_scale": ("F32", (1, 1))}
+    document = weigh(tables.write_headers(tmp_path / "c", table, {"quantization_config": FP8}))
+    assert document["bytes"] == sum(row["bytes"] for row in document["roles"]) == 128 * 128 + 8
+    assert codes(document) == {"encoding"}
 
 
 def test_packed_formats_count_real_parameters(tmp_path: Path) -> None:

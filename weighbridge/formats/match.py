@@ -174,6 +174,7 @@ class Matcher:
             (suffix, (dtype, shape)), = present.items()
             return _alone(suffix, dtype, shape)
         near: list[tuple[Scheme, str]] = []
+        blocked: list[Encoding] = []
         for scheme in self.ordered:
             dtypes = _dtypes(scheme, present)
             if dtypes is None:
@@ -190,9 +191,11 @@ class Matcher:
                 if isinstance(fit, Fit):
                     return fit
                 near.append((scheme, fit))
+                blocked += [encoding] if _needs(scheme, BLOCK) else []
             if not self._sizes(scheme):
                 near.append((scheme, f"{scheme.name} needs the size of a {'block' if _needs(scheme, BLOCK) else 'group'}, and the configuration claims none"))
-        return _unexplained(present, self._nearest(near, present))
+        sliced = (_sliced(encoding, _true_shape(SCHEMES[encoding.scheme], present, own, read), present) for encoding in blocked)
+        return next(filter(None, sliced), None) or _unexplained(present, self._nearest(near, present))
 
     def _nearest(self, near: list[tuple[Scheme, str]], present: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[str]:
         """The reasons of the schemes that are meant: of the claimed method, where any is; without those of one scale, where there are many."""
@@ -283,13 +286,16 @@ def _fitting(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, t
     if not shape:
         return f"{encoding.scheme}: the shape of the weight cannot be read"
     wrong = _first_wrong(encoding, shape, present)
-    if wrong is None:
-        return Fit(encoding, shape)
-    if len(shape) == 2 and encoding.block and encoding.block[0] > 1:
-        for slices in _SLICES:
-            if shape[0] % slices == 0 and _first_wrong(encoding, (shape[0] // slices, shape[1]), present, slices) is None:
-                return Fit(encoding, shape, slices)
-    return wrong
+    return Fit(encoding, shape) if wrong is None else wrong
+
+
+def _sliced(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, tuple[str, tuple[int, ...]]]) -> Fit | None:
+    """A fit of a grid of blocks that begins anew in each slice of the rows."""
+    if len(shape) != 2 or not encoding.block or encoding.block[0] <= 1:
+        return None
+    slices = (n for n in _SLICES if shape[0] % n == 0 and _first_wrong(encoding, (shape[0] // n, shape[1]), present, n) is None)
+    found = next(slices, 0)
+    return Fit(encoding, shape, found) if found else None
 
 
 def _counted(fields: Iterable[Field], shape: tuple[int, ...]) -> Iterable[tuple[Field, tuple[int, ...]]]:
