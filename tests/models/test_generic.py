@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.errors import WeighbridgeError
-from weighbridge.layouts import hf_bf16
+from weighbridge.layouts import hf
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.published import published, stored_forms
 from weighbridge.models import inventory, inventory_of

@@ -13,8 +13,9 @@ import pytest
 
 import weighbridge as wb
 from tests.verify.tools import SMALL, WAYS, change_manifest, f32, hops, made, span, spans, without_manifest
-from weighbridge.encoding.scheme import Encoding, plain
 from weighbridge.errors import Refused
+from weighbridge.formats.scheme import filled, plain
+from weighbridge.formats.schemes import SCHEMES
 from weighbridge.plan.bind import bind
 from weighbridge.testing.tiny import write_tiny
 from weighbridge.verify.bounds import Relation
@@ -65,7 +66,7 @@ def test_twenty_planted_hops_leave_a_ceiling(source, tmp_path):
         change_manifest(out, hops=listed)
         one, two = bind(wb.open(source).checkpoint), bind(wb.open(out).checkpoint)
         relation = Relation(one, two)
-        a, b = Encoding("F8_E4M3", (128, 128)), Encoding("F8_E4M3", (1, 128), "F32", 240.0)
+        a, b = filled(SCHEMES["fp8-block"], (128, 128)), filled(SCHEMES["neuron-fp8"], (1, 128))
         return relation.bound(a, b, "layers.0.attn.q", False, False)
     once = bound([own])
     assert bound([own, *[own | {"from": "0" * 64}] * 20]).relative == pytest.approx(once.relative)

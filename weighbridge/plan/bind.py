@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.errors import Problem
+from weighbridge.errors import Problem, brief
 from weighbridge.formats.claim import Claims, read_claims
 from weighbridge.formats.match import CARRIED, StoredWeight, stored_weights
 from weighbridge.formats.scheme import Encoding
@@ -69,7 +69,7 @@ class _Binder:
 
     def __init__(self, checkpoint: Checkpoint, claims: Claims, held: dict[str, StoredWeight], weights: Inventory) -> None:
         self.checkpoint, self.claims, self.held, self.inventory = checkpoint, claims, held, weights
-        self.problems = list(checkpoint.problems)
+        self.problems = [*checkpoint.problems, *_of_no_model(checkpoint)]
         self.bound: list[Bound] = []
         self.used: set[str] = set()
 
@@ -157,11 +157,22 @@ def _holds(encoding: Encoding, held: tuple[int, ...], wanted: tuple[int, ...]) -
     return held[other] == wanted[other] and packing.units(held[axis]) == packing.units(wanted[axis])
 
 
+def _of_no_model(checkpoint: Checkpoint) -> list[Problem]:
+    """Of a family that nobody knows the files themselves speak; where no model is named at all, something is lost."""
+    named = checkpoint.config.get("model_type")
+    if isinstance(named, str) and named:
+        return []
+    says = f"is {brief(named)}, which names no model" if "model_type" in checkpoint.config else "is missing: nothing says which model these weights are of"
+    return [Problem("model-type", says, "config.json: model_type", "put the config.json of the model beside its weights")]
+
+
 def _unfit(held: StoredWeight) -> Problem:
     hints = {
         "weight-without-scale": "codes mean nothing without their scale: look whether the file that holds it is here",
         "scale-without-weight": "look whether the file that holds the weight is here",
         "scale-beside-float": "remove the scale if the weight holds real values",
+        "no-block-size": "name its rows and columns, for example --block 128,128, or write weight_block_size into quantization_config",
+        "no-group-size": "write group_size into the quantization_config of config.json",
         "scale-shape": "the block or group is read from the configuration; if it is another one, name it with --block",
         "encoding": "weighbridge inspect SRC shows what lies there",
     }

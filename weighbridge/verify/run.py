@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.convert.threads import thread_count
-from weighbridge.errors import Problem, Refused, WeighbridgeError
+from weighbridge.errors import Problem, Refused, WeighbridgeError, folded
 from weighbridge.formats.values import Scratch
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.bind import bind
@@ -51,7 +51,7 @@ def verify(a: Checkpoint, b: Checkpoint, *, sample: int = 0, seed: int = 0, prog
 def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progress | None) -> Report:
     """Two sides whose values are not read: equal bytes are equal weights. Different bytes are no verdict, and nor are different names."""
     if not beside.same_headers(a, b) or a.problems or b.problems:
-        raise Refused(why)
+        raise Refused(folded(why))
     one, two = Reader(beside.bare(a)), Reader(beside.bare(b))
     report = Report(a.label, b.label, ("as stored", "as stored"), how="bytes")
     done, total, differ = 0, sum(t.nbytes for t in a.tensors.values()), []
@@ -67,7 +67,7 @@ def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progre
     if differ:
         name, place = differ[0]
         says = f"the bytes of {len(differ):,} of {len(a.tensors):,} tensors differ; whether their values do cannot be said"
-        raise Refused([*why, Problem("bytes-differ", says, f"{name}: byte {place:,}", "compare them with a tool that reads this form")])
+        raise Refused([*folded(why), Problem("bytes-differ", says, f"{name}: byte {place:,}", "compare them with a tool that reads this form")])
     return report
 
 
