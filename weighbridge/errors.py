@@ -24,7 +24,7 @@ class Problem:
         return f"{place}{self.message}"
 
 
-NAMED = 3  # places that a problem of many places names
+FEW, NAMED = 8, 3  # problems that stand for themselves; places that a problem of more names
 
 
 def folded(problems: Iterable[Problem]) -> list[Problem]:
@@ -35,7 +35,7 @@ def folded(problems: Iterable[Problem]) -> list[Problem]:
     found = []
     for problem, places in alike.items():
         places = list(dict.fromkeys(places))
-        if len(places) <= NAMED:
+        if len(places) <= FEW:
             found += [replace(problem, where=where) for where in places]
         else:
             where = f"{'; '.join(places[:NAMED])} and {len(places) - NAMED:,} more"
