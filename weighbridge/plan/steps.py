@@ -10,8 +10,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from weighbridge.formats.bounds import bound
 from weighbridge.formats.element import ELEMENTS, Element, contains, difference
-from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.layouts.options import Options
 
 
@@ -146,6 +147,8 @@ def quantize(target: Encoding, decoded: bool = False) -> Step:
         # A stored scale that was rounded moves each value once more, and what lies below the smallest normal code with it.
         more = 0.0 if scale.element == "e8m0" else ELEMENTS[scale.element].relative
         relative, absolute = relative + more * (1 + relative) if relative else more, absolute * (1 + more)
+    least = bound(plain("F32"), target)  # what is cut off under a rounded scale, too
+    relative, absolute = max(relative, least.relative), max(absolute, least.absolute)
     name = "requantize" if decoded else "quantize"
     says = "decoded to F32, new scales, rounded to the nearest code" if decoded else "a new scale for each block, rounded to the nearest code"
     return Step(name, Kind.QUANTIZE, True, relative, absolute, says)
