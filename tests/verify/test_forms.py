@@ -74,7 +74,7 @@ def test_convert_and_verify_refuse_with_the_same_words(tmp_path, capsys, layout)
     with pytest.raises(Refused) as verified:
         wb.open(write_tiny(tmp_path / "other")).verify(folder)
     assert set(converted.value.problems) <= set(verified.value.problems)
-    assert {p.code for p in converted.value.problems} == {"encoding"} and len(converted.value.problems) < 8
+    assert {p.code for p in converted.value.problems} == {"encoding"}
     assert main(["convert", str(folder), str(tmp_path / "out"), "--to", layout]) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "download" not in said and "--allow" not in said and "missing" not in said and not (tmp_path / "out").exists()

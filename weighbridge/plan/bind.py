@@ -7,6 +7,8 @@ from dataclasses import replace
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.errors import Problem, brief
 from weighbridge.formats.claim import Claims, read_claims
+from weighbridge.checkpoint.header import Tensor
+from weighbridge.formats.element import PLAIN
 from weighbridge.formats.match import CARRIED, StoredWeight, stored_weights
 from weighbridge.formats.scheme import Encoding
 from weighbridge.formats.schemes import SCHEMES
@@ -116,6 +118,10 @@ class _Binder:
         if encoding is None:
             self.problems.append(_unfit(held))
             return
+        if encoding.dtype not in PLAIN and not encoding.quantized and not self.inventory.unknown:
+            self.problems.append(Problem("encoding", f"{encoding.dtype} {list(fit.shape)} without a scale: nothing says what the codes mean",
+                                         f"{held.code.file}: {held.code.name}", "weighbridge inspect SRC shows what lies there"))
+            return
         placement, dims = candidate.placement, self.inventory[candidate.placement.parts[0].weight].dims
         if encoding.quantized and SCHEMES[encoding.scheme].turned:
             placement = placement.swap()
@@ -138,7 +144,8 @@ class _Binder:
 
     def _surplus(self) -> None:
         """Problems for tensors that belong to no weight."""
-        self.problems += [_surplus(held, self.checkpoint.model_type) for stem, held in self.held.items() if stem not in self.used]
+        self.problems += [_surplus(held, tensor, self.checkpoint.model_type)
+                          for stem, held in self.held.items() if stem not in self.used for tensor in held.tensors.values()]
         self.problems.sort(key=lambda p: p.where)
 
 
@@ -179,8 +186,7 @@ def _unfit(held: StoredWeight) -> Problem:
     return Problem(held.fit.code, held.fit.problem, f"{held.code.file}: {held.code.name or held.stem}", hints.get(held.fit.code, ""))
 
 
-def _surplus(held: StoredWeight, model_type: str) -> Problem:
-    tensor = held.code
+def _surplus(held: StoredWeight, tensor: Tensor, model_type: str) -> Problem:
     where = f"{tensor.file}: {tensor.name or held.stem}"
     if held.fit.code == "scale-without-weight":
         return Problem("scale-without-weight", "a scale whose weight is not here", where, "look whether the file that holds the weight is here")

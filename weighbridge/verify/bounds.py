@@ -24,6 +24,7 @@ from weighbridge.verify.hops import Chain, chain, stations
 
 CODES = 3  # roundings to codes in one chain that count: to rows, back to blocks and to rows again is the longest that anybody has a use for
 MOST = 0.45  # share of a value that a chain may take: two roundings to E2M1 take 0.44, and below a half neither side of a comparison may be zero
+FINE = 2.0**-10  # half a step over the largest code: FP8's are finer, those of integers and of E2M1 are not
 SLACK = 2.0 * (1 + 2.0**-7)  # a scale may be this much larger than amax / peak: makers round it up to a power of two, or take a range for an amax
 
 COARSEST = ELEMENTS["e4m3"].largest  # of a value that went through codes on the way: their largest magnitude
@@ -108,12 +109,14 @@ def _together(steps: list[tuple[Step, Encoding]], hops: int, peak: float) -> All
     relative, absolute = 1.0, 0.0
     for more in (*codes, *floats.values()):
         relative, absolute = relative * (1 + more[0]), absolute + more[1]
-    relative = min(relative - 1, MOST)
+    # A value may lose to one rounding by its size and to another by the scale. Twice the larger covers the sum of both; where steps by the scale are
+    # as small as FP8's, an eighth does.
+    coarse = any(after.quantized and step.absolute / after.peak > FINE for step, after in steps)
+    relative = min((relative - 1) * (2.0 if coarse and hops > 1 else 1.0), MOST)
     wide = any(step.kind is Kind.QUANTIZE for step, _ in steps)
     if hops == 1:
         return Allowed(relative, absolute, wide)
-    # A value may lose to one rounding by its size and to another by the scale: an eighth covers the sum of both.
-    return Allowed(relative, absolute * (1 + 2.0**-3), wide, own=False)
+    return Allowed(relative, absolute * (2.0 if coarse else 1 + 2.0**-3), wide, own=False)
 
 
 def _unrelated(a: Encoding, b: Encoding) -> Allowed:
@@ -128,7 +131,7 @@ def _unrelated(a: Encoding, b: Encoding) -> Allowed:
     elif a.quantized and b.quantized and _coarseness(a)[0] == _coarseness(b)[0]:  # of one width: as well the other way about
         found += [s._replace(absolute=0.0) for s in [choose(b, a, Options(inexact=True), nested, False, Assumed(False))] if isinstance(s, Step)]
     steps = [s for s in found if isinstance(s, Step)]
-    relative, absolute = max(((s.relative, s.absolute) for s in steps if s.lossy), default=(0.0, 0.0))
+    relative, absolute = (max((getattr(s, part) for s in steps if s.lossy), default=0.0) for part in ("relative", "absolute"))
     return Allowed(relative, absolute, any(s.kind is Kind.QUANTIZE for s in steps))
 
 
