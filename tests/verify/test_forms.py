@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 import weighbridge as wb
@@ -116,7 +117,7 @@ def test_an_unknown_family_is_compared_by_value(tmp_path):
     assert not found["ok"] and found["grades"]["wrong"] == 1
 
 
-@pytest.mark.parametrize("dtype,width", [("I8", 1), ("I32", 4), ("F64", 8), ("U8", 1), ("BOOL", 1)])
+@pytest.mark.parametrize("dtype,width", [("I8", 1), ("I32", 4), ("U8", 1), ("BOOL", 1)])
 def test_values_without_a_scale_in_a_type_that_means_nothing(tmp_path, dtype, width):
     """No `KeyError`: the type is named, and equal bytes are still equal."""
     folder = write_tiny(tmp_path / "src", shards=1)
@@ -130,6 +131,36 @@ def test_values_without_a_scale_in_a_type_that_means_nothing(tmp_path, dtype, wi
     with span(copy, name).flipped(0, 0), pytest.raises(Refused) as refused:
         wb.open(folder).verify(copy)
     assert dtype in refused.value.first.message and "q_norm" in refused.value.first.where
+
+
+def test_the_last_digit_of_float64_counts(tmp_path):
+    folder = write_tiny(tmp_path / "src", shards=1)
+    file = next(folder.glob("*.safetensors"))
+    tensors = {s.name: (s.dtype, s.shape, s.bytes()) for s in spans(folder)}
+    name = "model.layers.0.self_attn.q_norm.weight"
+    write_file(file, tensors | {name: ("F64", tensors[name][1], np.linspace(1, 2, tensors[name][1][0]).tobytes())})
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert wb.open(folder).verify(copy)["ok"]
+    with span(copy, name).flipped(16, 0):
+        found = wb.open(folder).verify(copy)
+    assert not found["ok"] and found["grades"]["wrong"] == 1 and "column 2" in found["worst"]["first"]
+
+
+@pytest.mark.parametrize("dtype,width", [("I8", 1), ("I32", 4), ("I64", 8), ("U8", 1), ("BOOL", 1)])
+def test_integers_of_an_unknown_family_are_compared(tmp_path, dtype, width):
+    """Buffers of an unknown model: counters, masks. Equal bytes are the same, other bytes are not."""
+    folder = write_tiny(tmp_path / "src", shards=1, config={"model_type": "nobody_knows"})
+    file = next(folder.glob("*.safetensors"))
+    tensors = {s.name: (s.dtype, s.shape, s.bytes()) for s in spans(folder)}
+    write_file(file, tensors | {"model.counts": (dtype, (3, 4), bytes(12 * width))})
+    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert wb.open(folder).verify(copy)["ok"]
+    with span(copy, "model.counts").flipped(0, 0):
+        found = wb.open(folder).verify(copy)
+    assert not found["ok"] and found["beside"]["wrong"][0]["name"] == "model.counts"
+    wb.open(folder).convert(tmp_path / "out", "hf-bf16")
+    assert span(tmp_path / "out", "model.counts").dtype == dtype and wb.open(folder).verify(tmp_path / "out")["ok"]
 
 
 def test_tensors_that_no_weight_explains_are_compared_where_both_have_them(tmp_path):

@@ -17,6 +17,7 @@ from typing import TypeVar
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.convert.threads import thread_count
 from weighbridge.errors import Problem, Refused, WeighbridgeError, folded
+from weighbridge.formats.element import PLAIN
 from weighbridge.formats.values import Scratch
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.bind import bind
@@ -86,6 +87,7 @@ class _Run:
         one, two = self.one.source, self.two.source
         self.report.sampled = sample
         jobs, lost = jobs_of(one, two)
+        jobs, lost = self._without_integers(jobs, lost)
         self._names(lost)
         chosen = None
         if sample and sample < len(jobs):
@@ -115,6 +117,19 @@ class _Run:
             if self.progress:
                 self.progress(self.done, self.total)
             yield result
+
+    def _without_integers(self, jobs: list[Job], lost: list[str]) -> tuple[list[Job], list[str]]:
+        """Jobs for values that are floats, or codes with a scale. Counters, masks and tables of an unknown model are compared as bytes."""
+        left = []
+        for job in jobs:
+            name = job.bound.weight.name
+            if job.bound.encoding.quantized or job.bound.encoding.dtype in PLAIN:
+                left.append(job)
+            elif beside.alike(self.one.source.checkpoint.tensors.get(name), self.two.source.checkpoint.tensors.get(name)):
+                self.both.append(name)
+            else:
+                lost = [*lost, name]
+        return left, lost
 
     def _names(self, lost: list[str]) -> None:
         """What one side lacks or has too much of. A tensor that no weight explains is surplus only where the other side has none like it."""
