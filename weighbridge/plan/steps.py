@@ -135,7 +135,7 @@ def _to_plain(source: Encoding, target: Encoding) -> Step | Refusal:
 
 
 def _rounds(name: str, kind: Kind, element: Element, says: str) -> Step:
-    return Step(name, kind, True, element.relative, 0.0, says)
+    return Step(name, kind, True, element.relative, 0.0 if element.exponent >= 8 else element.absolute, says)
 
 
 def quantize(target: Encoding, decoded: bool = False) -> Step:
