@@ -10,7 +10,8 @@ import pytest
 
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.inspection import inspect, tensor_list
-from weighbridge.layouts import layout
+from weighbridge.formats.scheme import plain
+from weighbridge.layouts import neuron, neuron_shards
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
 from weighbridge.report.inspect import text as inspect_text
@@ -193,11 +194,11 @@ def test_neuron_layout(tmp_path: Path, name: str, attention: str) -> None:
     sizes = shapes.Sizes(layers=2, hidden=256, inter=256, heads=8, kv_heads=2, head_dim=128, experts=4, vocab=512)
     config = shapes.config(sizes)
     table = {}
-    for stored in layout(name).stored(inventory(config), Options(attention=attention, tp=2)):
+    module = {"neuron": neuron, "neuron-shards": neuron_shards}[name]
+    for stored in module.stored(inventory(config), Options(attention=attention, tp=2)):
         if stored.constant is None:
-            table[stored.name] = (stored.encoding.dtype if stored.encoding else "BF16", stored.shape)
-            if stored.encoding and stored.encoding.block:
-                table[stored.scale_name] = (stored.encoding.scale_dtype, stored.scale_shape(stored.encoding))
+            for field in (stored.encoding or plain("BF16")).stored_fields:
+                table[stored.field_name(field)] = (field.dtype, stored.field_shape(field))
     document = weigh(tables.write_headers(tmp_path / "c", table, config))
     assert not pick(document, "other") and not codes(document) & {"scale-shape", "scale-without-weight", "weight-without-scale"}
     assert pick(document, "experts.gate_up")[0][1:4] == (("group", [1, 128], ".scale") if attention == "exact" else ("block", [128, 128], ".scale"))

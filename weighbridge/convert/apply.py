@@ -82,10 +82,16 @@ def _nan(slab: Slab, count: int) -> Refused:
 
 
 def _to_float(q: QTensor, out: np.ndarray, lossy: bool, slab: Slab) -> None:
-    """One plain dtype to another."""
-    wide = q.decode()
+    """One plain dtype to another. Values beyond the largest of the new one have no place in it."""
+    with np.errstate(over="ignore"):
+        wide = q.decode()
     out[...] = codec.to_dtype(np.ascontiguousarray(wide), slab.encoding.dtype).view(out.dtype).reshape(out.shape)
     if lossy:
+        before = q.codes_RC if q.codes_RC.dtype.kind == "f" else wide
+        beyond = int(np.count_nonzero(np.isfinite(before) & ~np.isfinite(QTensor(out, slab.encoding).decode())))
+        if beyond:
+            raise Refused([Problem("not-finite", f"{beyond:,} values of up to {np.abs(before[np.isfinite(before)]).max():g} have no place in {slab.encoding.dtype}",
+                                   slab.name, "choose a layout with a wider type, such as hf-bf16")])
         loss = slab.loss("round")
         loss.values += out.size
         compare(wide, QTensor(out, slab.encoding).decode(), loss)

@@ -108,4 +108,4 @@ def new_slab(name: str, encoding: Encoding, shape: tuple[int, int], lead: int, s
 
 def container(encoding: Encoding) -> np.dtype:
     """The dtype of a slab's `codes_RC`."""
-    return np.dtype(np.uint8) if encoding.quantized else np.dtype(CONTAINER.get(encoding.dtype, "<i4"))
+    return np.dtype(np.uint8) if encoding.quantized else np.dtype(CONTAINER.get(encoding.dtype, f"<u{encoding.code.packing.size}"))

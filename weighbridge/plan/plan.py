@@ -13,7 +13,7 @@ import msgspec
 from weighbridge import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.errors import Problem, Refused
+from weighbridge.errors import Problem, Refused, folded
 from weighbridge.formats.element import ELEMENTS, middle
 from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.formats.schemes import CENTRED, SCHEMES
@@ -152,7 +152,7 @@ class Plan:
         """Raise all problems that the user has not allowed."""
         left = self.open_problems
         if left:
-            raise Refused(left)
+            raise Refused(folded(left))
 
 
 def make_plan(source: Source, layout: str, options: Options) -> Plan:

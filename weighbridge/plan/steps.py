@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from weighbridge.formats.bounds import rounding
 from weighbridge.formats.element import ELEMENTS, Element, contains, difference
-from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.layouts.options import Options
 
 
@@ -155,7 +155,7 @@ def _to_plain(source: Encoding, target: Encoding) -> Step | Refusal:
 
 
 def _rounds(name: str, kind: Kind, element: Element, says: str) -> Step:
-    return Step(name, kind, True, element.relative, 0.0, says)
+    return Step(name, kind, True, element.relative, 0.0 if element.exponent >= 8 else element.absolute, says)
 
 
 def quantize(target: Encoding, decoded: bool = False) -> Step:
