@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from weighbridge.check.case import Case, per_case
 from weighbridge.check.skip_units import units
-from weighbridge.check.stated import Stated
+from weighbridge.formats.stated import Stated
 from weighbridge.checkpoint.dtypes import FP8
 from weighbridge.inspection.survey import Key, Pair
 
@@ -48,9 +48,9 @@ def stored(case: Case) -> tuple[Stored, ...]:
 def _stored(case: Case) -> Iterator[Stored]:
     for name, key in case.survey.keys.items():
         if key.what == "weight":
-            for heads, pair in key.pairs.items():
+            for pair in key.pairs.values():
                 if pair.kind.quantized:
-                    yield Stored(encoding(key, pair), key, pair, name, heads[1], heads[4] if len(heads) > 2 else ())  # type: ignore[index,arg-type]
+                    yield Stored(encoding(key, pair), key, pair, name, pair.shape, pair.scale_shape)
 
 
 def encoding(key: Key, pair: Pair) -> str:

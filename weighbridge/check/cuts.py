@@ -111,11 +111,11 @@ def _collect(case: Case) -> Iterator[tuple[Part, list[Pair]]]:
     for name, key in case.survey.keys.items():
         if key.what != "weight":
             continue
-        for heads, pair in key.pairs.items():
-            shape: tuple[int, ...] = heads[1]  # type: ignore[index]
+        for pair in key.pairs.values():
+            shape = pair.shape
             if len(shape) < 2 or not all(shape):
                 continue
-            scale: tuple[int, ...] = heads[4] if len(heads) > 4 else ()  # type: ignore[index, arg-type]
+            scale = pair.scale_shape
             role = "vision" if _TOWER.search(name) else key.role  # towers are cut or not as the user says
             found.setdefault((role, key.suffix, pair.row.dtype, shape, scale, pair.kind.block, pair.kind.quantized), []).append((name, pair))
     for (role, suffix, dtype, shape, scale, block, quantized), same in found.items():

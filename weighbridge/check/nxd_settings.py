@@ -168,11 +168,8 @@ class Nxd:
             if key.what != "weight":
                 continue
             stem = name[: len(name) - len(key.suffix)] if key.suffix else name
-            for heads, pair in key.pairs.items():
-                full: Any = heads
-                found.append(Stored(name, module_path(stem), key.role, full[0], full[1], full[2] if len(full) > 2 else "",
-                                    full[4] if len(full) > 2 else (),
-                                    pair.count))
+            found += [Stored(name, module_path(stem), key.role, pair.row.dtype, pair.shape, pair.row.scale_suffix or "", pair.scale_shape, pair.count)
+                      for pair in key.pairs.values()]
         return sorted(found, key=lambda s: (s.name, s.shape))
 
     def listed(self, stored: Stored) -> bool:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from weighbridge.check.case import Case, per_case
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.checkpoint.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from weighbridge.check.case import Case
     from weighbridge.inspection.survey import Key
 
 GLOBAL = frozenset({"weight_scale_2", "weight_global_scale"})
@@ -106,6 +106,12 @@ class Scales:
     def told(self) -> str:
         """How much was read, in words, empty where it is all."""
         return "" if self.read == self.total else f"{self.read:,} of {self.total:,} scale tensors were read"
+
+
+@per_case
+def scales_of(case: Case) -> Scales:
+    """Least, largest and suspicious values of every scale tensor, from its bytes; read once for a case."""
+    return read_scales(case)
 
 
 def read_scales(case: Case) -> Scales:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from weighbridge.check.case import Case
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_units import Unit
-from weighbridge.check.stated import Stated
+from weighbridge.formats.stated import Stated
 from weighbridge.errors import WeighbridgeError
 from weighbridge.inspection.roles import TOWERS
 from weighbridge.runtimes import FUSED, STRIDE, Patience, neuron, skip, transformers, vllm

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from weighbridge.check import cuts
 from weighbridge.check.case import Case
 from weighbridge.check.fold import ranges
-from weighbridge.inspection.encodings import Kind
+from weighbridge.inspection.kind import NO_KIND, WeightKind
+from weighbridge.inspection.survey import lone_scale
 
 DEEPEST = 40  # levels of names; what has more stays one word
 NONE = -1
@@ -31,7 +32,7 @@ class Leaf(NamedTuple):
     scale_suffix: str
     scale_dtype: str
     scale_shape: tuple[int, ...]
-    kind: Kind
+    kind: WeightKind
     bytes: int
     part: cuts.Part | None
 
@@ -118,10 +119,9 @@ class Collected:
                 continue
             main = key.suffix.startswith(".")
             word = "" if main else name[: len(name) - len(key.suffix)].rpartition(".")[2]
-            for heads, pair in key.pairs.items():
-                dtype, shape, *scale = heads  # type: ignore[misc]
-                leaf = Leaf("weight", word, key.suffix, key.role, dtype, shape, *(scale or ("", "", ())), pair.kind,
-                            pair.bytes + pair.scale_bytes, part_of.get(id(pair)))
+            for pair in key.pairs.values():
+                leaf = Leaf("weight", word, key.suffix, key.role, pair.row.dtype, pair.shape, pair.row.scale_suffix or "", pair.row.scale_dtype or "",
+                            pair.scale_shape, pair.kind, pair.bytes + pair.scale_bytes, part_of.get(id(pair)))
                 known[id(pair)] = self._number(leaf), main
         return known
 
@@ -137,15 +137,12 @@ class Collected:
         for key in self.case.survey.keys.values():
             if key.what == "weight" or len(key.names) == key.paired:
                 continue
-            names = key.names
-            if key.what == "scale":
-                names = [n for n in names if n[: len(n) - len(key.suffix)] + key.stem not in tensors]
-            for name in names:
+            for name in self.case.survey.alone(key):
                 tensor = tensors[name]
                 parent, _, word = name.rpartition(".")
-                problem = "" if key.what == "helper" else f"a scale {tensor.dtype} {list(tensor.shape)} whose weight is not here"
+                problem = "" if key.what == "helper" or key.weight_name(name) in tensors else lone_scale(tensor)
                 leaf = Leaf("helper" if key.what == "helper" else "scale", word, "", key.role, tensor.dtype, tensor.shape, "", "", (),
-                            Kind(False, "none", None, 0, problem), tensor.nbytes, None)
+                            NO_KIND._replace(problem=problem), tensor.nbytes, None)
                 _put(self._module(parent).own, word, name, self._number(leaf))
 
     def _module(self, path: str) -> Module:

@@ -165,6 +165,7 @@ class Scheme(NamedTuple):
     layout: str = ""
     turned: bool = False
     refused: str = ""  # why its values cannot be read, where they cannot
+    padded: bool = False  # a grid of scales may have more columns than its weight
     rule: str = ""  # how its scales are made from values: a row of `rules.RULES`
 
     @property
@@ -249,9 +250,13 @@ class Encoding:
 
     def strategy_of(self, shape: tuple[int, ...]) -> str:
         """none, tensor, channel, group or block, for a weight of `shape` values: a block as long as a row is a row's."""
-        if self.block and self.block[0] == 1 and len(shape) > 1 and self.block[1] >= shape[-1]:
+        if self.block is None or self.code.flat:
+            return self.strategy
+        if self.block == (WHOLE, WHOLE):
+            return "tensor"
+        if WHOLE in self.block or (self.block[0] == 1 and len(shape) > 1 and self.block[1] >= shape[-1]):
             return "channel"
-        return self.strategy
+        return "group" if 1 in self.block else self.strategy
 
     def describe(self, shape: tuple[int, ...] = ()) -> str:
         """One phrase: `F8_E4M3 (max 240), block 128x128, F32 scales`. `shape` (in values) tells a row scale from a block of one row."""

@@ -55,7 +55,7 @@ def tensor_list(checkpoint: Checkpoint, pattern: str = "*") -> dict[str, Any]:
 
 def _row(row: Row, sums: Sum) -> dict[str, Any]:
     return {
-        "role": row.role, "dtype": row.dtype, "strategy": row.strategy, "block": list(row.block) if row.block else None,
+        "role": row.role, "dtype": row.dtype, "strategy": row.strategy, "block": list(row.block) if row.block else None, "scheme": row.scheme, "kind": row.kind,
         "scale_suffix": row.scale_suffix, "scale_dtype": row.scale_dtype, "count": sums.count, "parameters": sums.parameters,
         "bytes": sums.bytes, "scale_bytes": sums.scale_bytes,
     }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import Problem, Refused

@@ -26,7 +26,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Edit, Finding, Fix, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
-from weighbridge.check.stated import Stated
+from weighbridge.formats.stated import Stated
 
 RULE = Rule("WB205", "strategy-refuted", "error")
 

@@ -28,7 +28,7 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_build import Built
-from weighbridge.check.views import View
+from weighbridge.check.views import View, view_of
 
 RULE = Rule("WB312", "reader-fault", "error", ("vllm",), {"vllm": "vLLM main, issues"})
 
@@ -77,7 +77,7 @@ FAULTS = (
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     if not view.reader or not any(b.coded for b in view.built):
         return
     for fault in FAULTS:
