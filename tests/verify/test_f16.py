@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import weighbridge as wb
 from tests.verify.tools import SMALL, span, spans
-from weighbridge.convert.apply import Slab, _to_float
+from weighbridge.convert.apply import _to_float
+from weighbridge.convert.slab import Slab
 from weighbridge.encoding import codec
 from weighbridge.errors import Refused
 from weighbridge.formats.qtensor import QTensor
