@@ -13,8 +13,13 @@ from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.formats.claim import read_claims
 from weighbridge.formats.match import split, stored_weights
 from weighbridge.inspection import inspect, tensor_list
+<<<<<<< HEAD
 from weighbridge.inspection.survey import Survey
 from weighbridge.layouts import layout
+=======
+from weighbridge.formats.scheme import plain
+from weighbridge.layouts import neuron, neuron_shards
+>>>>>>> fmt
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
 from weighbridge.report.inspect import text as inspect_text

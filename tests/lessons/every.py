@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import ml_dtypes
 import numpy as np
@@ -173,3 +174,21 @@ def make(folder: Path, name: str, order: bool = False, seed: int = 0) -> Weight:
     files = {"neuron_config": json.dumps({"quantized": True, "quantization_dtype": "f8e4m3", "quantization_block_size": list(BLOCK)}).encode()} if method == "neuron" else {}
     write(folder, tensors, {stem + suffix: b"".join(parts) for suffix, parts in raw.items()}, config, **files)
     return Weight(folder, stem, name, encoding, lead, SHAPE, raw)
+
+
+def stand_apart(root: ElementTree.Element) -> None:
+    """No text of a picture reaches into another one on its line, or out of the picture. Widths are those of the fonts' usual letters."""
+    svg = "{http://www.w3.org/2000/svg}"
+    wide, tall = (float(v) for v in root.get("viewBox", "").split()[2:])
+    lines: dict[float, list[tuple[float, float, str]]] = {}
+    for element in root.iter(svg + "text"):
+        words, kind = element.text or "", element.get("class", "")
+        size = 7.3 if "mono" in kind else 5.4 if "small" in kind else 8.2 if "head" in kind else 6.6
+        x, width = float(element.get("x", 0)), size * len(words)
+        left = x - width / 2 if "mid" in kind else x - width if "end" in kind else x
+        assert left >= -1 and left + width <= wide + 1 and float(element.get("y", 0)) <= tall, (words, left, left + width, wide)
+        lines.setdefault(float(element.get("y", 0)), []).append((left, left + width, words))
+    for row in lines.values():
+        row.sort()
+        for one, two in zip(row, row[1:], strict=False):
+            assert one[1] <= two[0] + 2, (one, two)

@@ -20,6 +20,7 @@ from weighbridge.formats.scheme import Role
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.lessons import tensor_read
 from weighbridge.lessons.tensor import document
+from weighbridge.lessons.tensor_source import locate
 from weighbridge.report.explain import tensor_text
 
 ORDERED = [name for name, scheme in SCHEMES.items() if any(f.role is Role.ORDER for f in scheme.factors)]
@@ -92,6 +93,7 @@ def test_every_form_shows_it(made: tuple[Weight, dict[str, Any]]) -> None:
     for w in told["block"]["weights"]:
         for place in w["place"]:
             assert place["hex"] in text and place["hex"] in page
+    every.stand_apart(ElementTree.fromstring(tensor_text.svg(told)))
     for form in (tensor_text.svg(told), *re.findall(r"<svg.*?</svg>", page, re.DOTALL)):
         ElementTree.fromstring(form)
     assert tensor_text.markdown(told)
@@ -117,7 +119,7 @@ def test_a_sample_is_the_same_numbers(name: str, order: bool, tmp_path: Path, mo
     assert 0 < told["looked_at"]["values"] <= 16 * 96 and not told["looked_at"]["local"]
     first = told["block"]["weights"][0]
     assert (first["row"], first["column"]) == (40, 70) and first["stored"]["weight"] == float(weight.weight(0, 40, 70))
-    matrix = tensor_read.Matrix(weight.checkpoint, __import__("weighbridge.lessons.tensor_source", fromlist=["locate"]).locate(weight.checkpoint, weight.name))
+    matrix = tensor_read.Matrix(weight.checkpoint, locate(weight.checkpoint, weight.name))
     monkeypatch.setattr(matrix, "near", False)
     rows = [r for start, n in matrix.runs for r in range(start, start + n)]
     counted = Counter(weight.code(r // 64, r % 64, j) for r in rows for j in range(96))

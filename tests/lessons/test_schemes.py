@@ -97,7 +97,7 @@ def test_ways_that_round_are_not_among_them(name: str, never: str) -> None:
 def test_every_form(told: dict[str, Any]) -> None:
     text, markdown = explain_text.text(told), explain_text.markdown(told)
     assert max(map(len, text.split("\n"))) <= 110, max(text.split("\n"), key=len)
-    bare = " ".join(text.split())
+    bare, markdown = " ".join(text.split()), markdown.replace("\\_", "_")
     for field in told["fields"]:
         assert all((suffix or "(the name itself)") in text and suffix in markdown for suffix in field["suffixes"])
     for line in scheme_text.example_lines(told):
@@ -110,19 +110,7 @@ def test_every_form(told: dict[str, Any]) -> None:
 def test_nothing_in_the_picture_overlaps(told: dict[str, Any]) -> None:
     """Texts on one line stand apart, inside the picture; all bits of a word are there."""
     root = ElementTree.fromstring(scheme_svg.picture(told))
-    wide, tall = (float(v) for v in root.get("viewBox", "").split()[2:])
-    lines: dict[float, list[tuple[float, float, str]]] = {}
-    for element in root.iter(SVG + "text"):
-        words, kind = element.text or "", element.get("class", "")
-        size = 7.3 if "mono" in kind else 5.4 if "small" in kind else 8.2 if "head" in kind else 6.6
-        x, width = float(element.get("x", 0)), size * len(words)
-        left = x - width / 2 if "mid" in kind else x - width if "end" in kind else x
-        assert left >= -1 and left + width <= wide + 1 and float(element.get("y", 0)) <= tall, words
-        lines.setdefault(float(element.get("y", 0)), []).append((left, left + width, words))
-    for row in lines.values():
-        row.sort()
-        for one, two in zip(row, row[1:], strict=False):
-            assert one[1] <= two[0] + 2, (one, two)
+    every.stand_apart(root)
     cells = [e for e in root.iter(SVG + "title") if (e.text or "").startswith("bit ")]
     assert len(cells) == sum(p["words"] * p["word"] for p in told["packings"])
 
