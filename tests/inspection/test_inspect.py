@@ -13,13 +13,8 @@ from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.formats.claim import read_claims
 from weighbridge.formats.match import split, stored_weights
 from weighbridge.inspection import inspect, tensor_list
-<<<<<<< HEAD
 from weighbridge.inspection.survey import Survey
 from weighbridge.layouts import layout
-=======
-from weighbridge.formats.scheme import plain
-from weighbridge.layouts import neuron, neuron_shards
->>>>>>> fmt
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
 from weighbridge.report.inspect import text as inspect_text
@@ -166,7 +161,7 @@ def test_ragged_block_is_the_claimed_one(tmp_path: Path) -> None:
 def test_block_is_never_derived(tmp_path: Path) -> None:
     document = one(tmp_path, ("F32", (5, 2)), {**FP8, "weight_block_size": None})
     assert pick(document, "attention.q")[0][1:3] == ("block", None)
-    assert "claims none" in document["disagreements"][0]["message"]
+    assert "claims no size of a block" in document["disagreements"][0]["message"]
 
 
 def test_grid_that_is_not_the_claimed_one(tmp_path: Path) -> None:

@@ -175,11 +175,8 @@ class Matcher:
             (suffix, (dtype, shape)), = present.items()
             return self._alone(suffix, dtype, shape)
         near: list[tuple[Scheme, str]] = []
-<<<<<<< HEAD
         blocked: list[Encoding] = []
-=======
         unclaimed: dict[str, str] = {}
->>>>>>> fmt
         for scheme in self.ordered:
             dtypes = _dtypes(scheme, present)
             if dtypes is None:
@@ -198,16 +195,14 @@ class Matcher:
                 near.append((scheme, fit))
                 blocked += [encoding] if _needs(scheme, BLOCK) else []
             if not self._sizes(scheme):
-<<<<<<< HEAD
-                near.append((scheme, f"{scheme.name} needs the size of a {'block' if _needs(scheme, BLOCK) else 'group'}, and the configuration claims none"))
-        sliced = (_sliced(encoding, _true_shape(SCHEMES[encoding.scheme], present, own, read), present) for encoding in blocked)
-        return next(filter(None, sliced), None) or _unexplained(present, self._nearest(near, present))
-=======
                 unclaimed.setdefault("block" if _needs(scheme, BLOCK) else "group", scheme.says)
+        sliced = (_sliced(encoding, _true_shape(SCHEMES[encoding.scheme], present, own, read), present) for encoding in blocked)
+        found = next(filter(None, sliced), None)
+        if found is not None:
+            return found
         if unclaimed:
             return Fit(None, shape, code=NO_SIZE[next(iter(unclaimed))], problem="; ".join(_unclaimed(size, says) for size, says in unclaimed.items()))
         return _unexplained(present, self._nearest(near, present))
->>>>>>> fmt
 
     def _nearest(self, near: list[tuple[Scheme, str]], present: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[str]:
         """The reasons of the schemes that are meant: of the claimed method, where any is; without those of one scale, where there are many."""
