@@ -14,7 +14,7 @@ def trace(
     src: str,
     name: str,
     *,
-    to: Literal["hf-fp8", "hf-bf16", "neuron"] = "neuron",
+    to: common.To = "neuron",
     attention: Literal["published", "row", "bf16", "exact"] | None = None,
     scale_rule: Literal["halve", "legacy-448-240", "reciprocal"] | None = None,
     block: str | None = None,

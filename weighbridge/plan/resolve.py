@@ -1,0 +1,69 @@
+"""From what a user asks to a plan: which of the options a layout takes, and what follows from the source where nothing is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weighbridge.checkpoint.checkpoint import Checkpoint
+from weighbridge.collector import paused
+from weighbridge.errors import Usage
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.layouts import NEURON
+from weighbridge.layouts import layout as layout_of
+from weighbridge.layouts.accepted import options_of, require_accepted
+from weighbridge.layouts.blocks import automatic
+from weighbridge.layouts.options import Options
+from weighbridge.layouts.rows import ROWS
+from weighbridge.layouts.source import Source
+from weighbridge.plan.bind import bind
+from weighbridge.plan.plan import Plan, make_plan
+
+AUTO = "auto"
+Block = tuple[int, int] | str | None
+
+
+def resolve(checkpoint: Checkpoint, layout: str, *, block: Block = None, tp: int = 0, shards: bool = False, **given: Any) -> Plan:
+    """The plan to `layout`. `block` is (rows, columns) or `auto`: the destination's; the source's, too, where its configuration says none or a wrong one.
+
+    Raises Usage for an option that the layout does not take, with the layouts that take it.
+    """
+    layout_of(layout)
+    if shards and layout != "neuron":
+        raise Usage(f"--shards goes with --to neuron, not with {layout}", "--shards", "leave it out")
+    require_accepted(layout, {**given, "tp": tp}, ("--tp",) if block == AUTO else ())
+    with paused():
+        source, needed = bound_with(checkpoint, block)
+        if block and not needed:
+            require_accepted(layout, {"block": block})
+        chosen = automatic(source, tp)[0] if block == AUTO else block
+        return make_plan(source, "neuron-shards" if shards else layout, options_for(source, layout, chosen, tp=tp if layout in NEURON else 0, **given))
+
+
+def bound_with(checkpoint: Checkpoint, block: Block) -> tuple[Source, bool]:
+    """The source, and whether it could be read only with the user's block: what its configuration says goes first."""
+    source = bind(checkpoint)
+    if not isinstance(block, tuple):
+        return source, False
+    other = source.layout in NEURON and block != source.options.block
+    needed = other or any(p.code == "scale-shape" for p in source.problems)
+    return (bind(checkpoint, block), True) if needed else (source, False)
+
+
+def options_for(source: Source, layout: str, block: tuple[int, int] | None = None, group: int = 0, **given: Any) -> Options:
+    """Options with what follows from the source: its block and its group are kept where the layout takes them, else the layout's own hold."""
+    known = options_of(layout)
+    own = ROWS[layout].block if layout in ROWS and "--block" not in known else None
+    if not group and "--group" in known and source.options.group > 0 and _integers(source):
+        group = source.options.group
+    try:
+        return Options(block=block or own or source.options.block, group=group, **given)
+    except TypeError as error:
+        raise Usage(str(error).replace("Options.__init__() got an", "an"), "options") from error
+
+
+def _integers(source: Source) -> bool:
+    """Whether its codes are integers of four bits, so that groups can stay as they are."""
+    return any(ELEMENTS[b.encoding.element].bits == 4 and ELEMENTS[b.encoding.element].kind in ("int", "offset") for b in source.bound if b.encoding.quantized)
+
+
+__all__ = ["AUTO", "bound_with", "options_for", "resolve"]
