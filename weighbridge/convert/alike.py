@@ -9,7 +9,7 @@ from weighbridge.errors import WeighbridgeError
 from weighbridge.layouts.source import Source
 from weighbridge.models.roles import layer_of
 
-KEPT = 3  # layers of each kind: one from the beginning, the middle and the end
+KEPT, WEIGHTS = 3, 1_000  # layers of each kind that are kept (first, middle, last), and weights of all of them: a large layer stands alone
 _NUMBER = re.compile(r"((?:^|\.)(?:layers|blocks|h)\.)\d+(?=\.)")
 
 
@@ -39,8 +39,9 @@ def alike(source: Source) -> Alike:
     for layer, held in sorted(_kinds(source).items()):
         kinds.setdefault(tuple(sorted(held)), []).append(layer)
     stands: dict[int, float] = {}
-    for layers in kinds.values():
-        kept = sorted({layers[0], layers[len(layers) // 2], layers[-1]}) if len(layers) > KEPT else layers
+    for held, layers in kinds.items():
+        most = max(1, min(KEPT, WEIGHTS // len(held)))
+        kept = layers if len(layers) <= most else [layers[len(layers) // 2]] if most < KEPT else [layers[0], layers[len(layers) // 2], layers[-1]]
         stands |= dict.fromkeys(kept, len(layers) / len(kept))
 
     def stays(name: str) -> bool:

@@ -7,27 +7,28 @@ plan's own steps on a sample of the weights that they round.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.convert.alike import Alike, alike
+from weighbridge.convert.configuration import configuration
 from weighbridge.convert.fill import slab_bytes
 from weighbridge.convert.shape import sample_slab
 from weighbridge.convert.slab import Loss
 from weighbridge.errors import Usage, WeighbridgeError
 from weighbridge.formats.values import Scratch
-from weighbridge.layouts import NEURON, layout
+from weighbridge.layouts import NEURON
 from weighbridge.layouts.accepted import CHOICES
 from weighbridge.layouts.choice import conditions, for_reader
+from weighbridge.layouts.options import Options
 from weighbridge.layouts.rows import ROWS
 from weighbridge.layouts.source import Source
 from weighbridge.plan.plan import Plan, Target, make_plan
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.resolve import options_for
+from weighbridge.plan.resolve import settled
 
 SAMPLE = 12  # weights that are looked at for each layout, a band of rows of each
-UNREAD = "scales-not-read"
 
 
 @dataclass
@@ -57,9 +58,9 @@ def document(source: Source) -> dict[str, Any]:
     return {"from": source.layout, "source": source.checkpoint.label, "bytes": sum(b.nbytes for b in source.bound), "ways": [w.document() for w in found]}
 
 
-def ways(source: Source, layouts: Iterable[str] = CHOICES) -> list[Way]:
-    """Every layout: those that are open first, exact before measured, then by bytes."""
-    menu = _Menu(source)
+def ways(source: Source, layouts: Iterable[str] = CHOICES, given: Mapping[str, Any] | None = None) -> list[Way]:
+    """Every layout: those that are open first, exact before measured, then by bytes. `given` are options by their names in Python."""
+    menu = _Menu(source, given or {})
     return sorted((menu.way(name) for name in layouts), key=lambda w: (w.refused is not None, *rank(w)))
 
 
@@ -69,8 +70,8 @@ def rank(way: Way) -> tuple[bool, float, int]:
 
 
 class _Menu:
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, given: Mapping[str, Any]) -> None:
+        self.source, self.given = source, given
         self.alike: Alike = alike(source)
         self.local = source.checkpoint.store.path(next(iter(source.checkpoint.headers), "config.json")) is not None
         self.reader = Reader(self.alike.source)
@@ -79,8 +80,10 @@ class _Menu:
     def way(self, name: str) -> Way:
         made = Way(name, ROWS[name].says if name in ROWS else "FP8 below 240, as NxD Inference loads it", conditions(name))
         try:
-            plan, share = self._plan(name)
+            options = settled(self.source, name, **self.given)
+            plan, share = self._plan(name, options)
             plan.refuse()
+            configuration(plan)
         except WeighbridgeError as error:
             first = error.first
             return _refused(made, f"{first.where + ': ' if first.where else ''}{first.message}", first.hint)
@@ -98,11 +101,11 @@ class _Menu:
             return _refused(made, f"{error.first.where}: {error.first.message}", error.first.hint)
         return made
 
-    def _plan(self, name: str) -> tuple[Plan, dict[int, float]]:
+    def _plan(self, name: str, options: Options) -> tuple[Plan, dict[int, float]]:
         """A plan of layers that stand for all, and how many each target stands for; Neuron's layouts have other tensors than one per layer."""
         if name in NEURON:
-            return make_plan(self.source, name, options_for(self.source, name)), {}
-        plan = make_plan(self.alike.source, name, options_for(self.source, name))
+            return make_plan(self.source, name, options), {}
+        plan = make_plan(self.alike.source, name, options)
         return plan, {id(t): self.alike.share(t.stored.placement.parts[0].weight) if t.stored.placement.parts else 1 for t in plan.targets}
 
     def _measured(self, plan: Plan, share: dict[int, float]) -> tuple[float | None, str]:
@@ -165,10 +168,10 @@ class Pick:
                 "others": self.others}
 
 
-def pick(source: Source, reader: str, device: str = "") -> Pick:
+def pick(source: Source, reader: str, device: str = "", given: Mapping[str, Any] | None = None) -> Pick:
     """The layout that loses least among those that a reader loads on a device. Raises Usage where none is left, with the reason of each."""
     choice = for_reader(reader, device)
-    listed = ways(source, [c.layout for c in choice.candidates])
+    listed = ways(source, [c.layout for c in choice.candidates], given)
     open_ways = [w for w in listed if w.refused is None]
     refused = {**choice.refused, **{w.to: w.refused for w in listed if w.refused is not None}}
     place = f" on {device}" if device else ""
@@ -186,4 +189,4 @@ def _loss(way: Way) -> str:
     return "exact" if way.exact else f"{way.sqnr_db} dB {way.measured}" if way.sqnr_db is not None else way.measured
 
 
-__all__ = ["Pick", "Way", "document", "layout", "pick", "rank", "ways"]
+__all__ = ["Pick", "Way", "document", "pick", "rank", "ways"]

@@ -27,16 +27,20 @@ def resolve(checkpoint: Checkpoint, layout: str, *, block: Block = None, tp: int
 
     Raises Usage for an option that the layout does not take, with the layouts that take it.
     """
+    with paused():
+        source, needed = bound_with(checkpoint, block)
+        options = settled(source, layout, block=None if needed and block and "--block" not in options_of(layout) else block, tp=tp, shards=shards, **given)
+        return make_plan(source, "neuron-shards" if shards else layout, options)
+
+
+def settled(source: Source, layout: str, *, block: Block = None, tp: int = 0, shards: bool = False, **given: Any) -> Options:
+    """Options of a layout, from those that were given. Raises Usage for one that it does not take."""
     layout_of(layout)
     if shards and layout != "neuron":
         raise Usage(f"--shards goes with --to neuron, not with {layout}", "--shards", "leave it out")
-    require_accepted(layout, {**given, "tp": tp}, ("--tp",) if block == AUTO else ())
-    with paused():
-        source, needed = bound_with(checkpoint, block)
-        if block and not needed:
-            require_accepted(layout, {"block": block})
-        chosen = automatic(source, tp)[0] if block == AUTO else block
-        return make_plan(source, "neuron-shards" if shards else layout, options_for(source, layout, chosen, tp=tp if layout in NEURON else 0, **given))
+    require_accepted(layout, {**given, "block": block, "tp": tp}, ("--tp",) if block == AUTO else ())
+    chosen = automatic(source, tp)[0] if block == AUTO else block
+    return options_for(source, layout, chosen, tp=tp if layout in NEURON else 0, **given)
 
 
 def bound_with(checkpoint: Checkpoint, block: Block) -> tuple[Source, bool]:
@@ -49,7 +53,7 @@ def bound_with(checkpoint: Checkpoint, block: Block) -> tuple[Source, bool]:
     return (bind(checkpoint, block), True) if needed else (source, False)
 
 
-def options_for(source: Source, layout: str, block: tuple[int, int] | None = None, group: int = 0, **given: Any) -> Options:
+def options_for(source: Source, layout: str, block: Block = None, group: int = 0, **given: Any) -> Options:
     """Options with what follows from the source: its block and its group are kept where the layout takes them, else the layout's own hold."""
     known = options_of(layout)
     own = ROWS[layout].block if layout in ROWS and "--block" not in known else None
@@ -66,4 +70,4 @@ def _integers(source: Source) -> bool:
     return any(ELEMENTS[b.encoding.element].bits == 4 and ELEMENTS[b.encoding.element].kind in ("int", "offset") for b in source.bound if b.encoding.quantized)
 
 
-__all__ = ["AUTO", "bound_with", "options_for", "resolve"]
+__all__ = ["AUTO", "bound_with", "options_for", "resolve", "settled"]

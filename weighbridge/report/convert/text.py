@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from weighbridge.report.convert import menu
 from weighbridge.report.markdown import escaped
 from weighbridge.report.table import markdown_table, text_table
 from weighbridge.report.units import count, size
@@ -17,6 +18,7 @@ def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
     lines = [f"{says(document['from'])} -> {says(document['to'])}: {count(document['pieces'], 'piece')} into {count(len(document['files']), 'file')}, "
              f"reads {size(document['bytes_read'])}, writes {size(document['bytes_written'])}, "
              f"{count(document['converted_scales'], 'FP8 scale')}", ""]
+    lines = _choice(document, markdown) + lines
     lines += [_lossy(document["lossy"], table), ""]
     if document.get("attention"):
         head = ("--attention", "q/k/v", "o_proj", "bytes of all layers", "error, measured on Gaussian blocks", "chosen")
@@ -41,8 +43,11 @@ def result_text(document: dict[str, Any], markdown: bool = False) -> str:
     for name in ("copied", "rewritten", "dropped"):
         if document.get(name):
             lines.append(f"{name}: {', '.join(map(says, document[name]))}")
-    return "\n".join([*lines, *_notes(document, markdown)]).rstrip()
+    return "\n".join([*_choice(document, markdown), *lines, *_notes(document, markdown)]).rstrip()
 
+
+def _choice(document: dict[str, Any], markdown: bool) -> list[str]:
+    return menu.chosen(document["choice"], markdown) if document.get("choice") else []
 
 
 def _notes(document: dict[str, Any], markdown: bool) -> list[str]:
