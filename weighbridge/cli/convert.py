@@ -46,12 +46,6 @@ def convert(
     Refuses with all findings before the first write. Killed at any moment, the same command goes on.
     An option that a layout does not take is refused, with the layouts that take it.
 
-    Examples:
-    weighbridge convert SRC;
-    weighbridge convert SRC DST --to ct-fp8-block --block auto --tp 8;
-    weighbridge convert SRC DST --to ct-int4 --group 64 --zero-points;
-    weighbridge convert SRC DST --for vllm --device h100.
-
     Parameters
     ----------
     src

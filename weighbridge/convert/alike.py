@@ -20,6 +20,10 @@ class Alike:
     source: Source
     stands: dict[int, float]
 
+    def stays(self, name: str) -> bool:
+        """Whether a weight or a module is in a layer that is kept, or in none."""
+        return layer_of(name) < 0 or layer_of(name) in self.stands
+
     def share(self, weight: str) -> float:
         return self.stands.get(layer_of(weight), 1)
 
@@ -43,11 +47,7 @@ def alike(source: Source) -> Alike:
         most = max(1, min(KEPT, WEIGHTS // len(held)))
         kept = layers if len(layers) <= most else [layers[len(layers) // 2]] if most < KEPT else [layers[0], layers[len(layers) // 2], layers[-1]]
         stands |= dict.fromkeys(kept, len(layers) / len(kept))
-
-    def stays(name: str) -> bool:
-        return layer_of(name) < 0 or layer_of(name) in stands
-
-    own = source.inventory
+    stays, own = Alike(source, stands).stays, source.inventory
     cut = replace(own, weights={n: w for n, w in own.weights.items() if stays(n)}, optional={n: w for n, w in own.optional.items() if stays(n)},
                   forms=tuple(f for f in own.forms if all(map(stays, f.members))))
     local = source.checkpoint.store.path(next(iter(source.checkpoint.headers), "config.json")) is not None

@@ -65,8 +65,11 @@ def _bytes(field: Field, offset: int, target: Target, plan: SlabPlan, slab: Slab
         group = target.encoding.block[0] or placed.rows  # type: ignore[index]
         return offset + plan.start * 4, (np.arange(plan.start, plan.stop) // group).astype(np.int32)
     if field.suffix in target.carried:
-        tensor = target.carried[field.suffix]
-        return (offset, codec.to_dtype(codec.floats(reader.bytes_of(tensor), tensor.dtype), field.dtype)) if first else None
+        if not first:
+            return None
+        own = target.carried[field.suffix]
+        value = np.array([own], np.float32) if isinstance(own, float) else codec.floats(reader.bytes_of(own), own.dtype)
+        return offset, codec.to_dtype(value, field.dtype)
     if not field.block[0] and plan.start:
         return None  # one block spans all rows: the first slab writes it
     return offset + _before(field, target, plan, plan.start // slab.block(field)[0]), _grid_bytes(field, target, slab)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weighbridge.convert.alike import Alike, alike
@@ -24,6 +24,7 @@ from weighbridge.layouts.choice import conditions, for_reader
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.rows import ROWS
 from weighbridge.layouts.source import Source
+from weighbridge.plan.activations import ActivationScales
 from weighbridge.plan.plan import Plan, Target, make_plan
 from weighbridge.plan.reader import Reader
 from weighbridge.plan.resolve import settled
@@ -80,8 +81,7 @@ class _Menu:
     def way(self, name: str) -> Way:
         made = Way(name, ROWS[name].says if name in ROWS else "FP8 below 240, as NxD Inference loads it", conditions(name))
         try:
-            options = settled(self.source, name, **self.given)
-            plan, share = self._plan(name, options)
+            plan, share = self._plan(name, *settled(self.source, name, **self.given))
             plan.refuse()
             configuration(plan)
         except WeighbridgeError as error:
@@ -101,12 +101,16 @@ class _Menu:
             return _refused(made, f"{error.first.where}: {error.first.message}", error.first.hint)
         return made
 
-    def _plan(self, name: str, options: Options) -> tuple[Plan, dict[int, float]]:
+    def _plan(self, name: str, options: Options, scales: ActivationScales | None) -> tuple[Plan, dict[int, float]]:
         """A plan of layers that stand for all, and how many each target stands for; Neuron's layouts have other tensors than one per layer."""
         if name in NEURON:
             return make_plan(self.source, name, options), {}
-        plan = make_plan(self.alike.source, name, options)
+        plan = make_plan(self.alike.source, name, options, self._alike(scales))
         return plan, {id(t): self.alike.share(t.stored.placement.parts[0].weight) if t.stored.placement.parts else 1 for t in plan.targets}
+
+    def _alike(self, scales: ActivationScales | None) -> ActivationScales | None:
+        """Without those of layers that others stand for."""
+        return replace(scales, values={m: v for m, v in scales.values.items() if self.alike.stays(m)}) if scales else None
 
     def _measured(self, plan: Plan, share: dict[int, float]) -> tuple[float | None, str]:
         """The error of what is rounded, in dB, from a band of rows of a few weights; each weight stands for those of its role."""

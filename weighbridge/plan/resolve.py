@@ -15,6 +15,7 @@ from weighbridge.layouts.blocks import automatic
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.rows import ROWS
 from weighbridge.layouts.source import Source
+from weighbridge.plan.activations import FLAG, ActivationScales, load
 from weighbridge.plan.bind import bind
 from weighbridge.plan.plan import Plan, make_plan
 
@@ -29,18 +30,28 @@ def resolve(checkpoint: Checkpoint, layout: str, *, block: Block = None, tp: int
     """
     with paused():
         source, needed = bound_with(checkpoint, block)
-        options = settled(source, layout, block=None if needed and block and "--block" not in options_of(layout) else block, tp=tp, shards=shards, **given)
-        return make_plan(source, "neuron-shards" if shards else layout, options)
+        own = None if needed and "--block" not in options_of(layout) else block
+        options, scales = settled(source, layout, block=own, tp=tp, shards=shards, **given)
+        return make_plan(source, "neuron-shards" if shards else layout, options, scales)
 
 
-def settled(source: Source, layout: str, *, block: Block = None, tp: int = 0, shards: bool = False, **given: Any) -> Options:
-    """Options of a layout, from those that were given. Raises Usage for one that it does not take."""
+def settled(source: Source, layout: str, *, block: Block = None, tp: int = 0, shards: bool = False, activation_scales: str | None = None,
+            activations: str = "", **given: Any) -> tuple[Options, ActivationScales | None]:
+    """Options of a layout, from those that were given, and the user's scales of activations. Raises Usage for one that it does not take.
+
+    `activations` is the hash of the file that a plan file was made with.
+    """
     layout_of(layout)
     if shards and layout != "neuron":
         raise Usage(f"--shards goes with --to neuron, not with {layout}", "--shards", "leave it out")
-    require_accepted(layout, {**given, "block": block, "tp": tp}, ("--tp",) if block == AUTO else ())
+    require_accepted(layout, {**given, "block": block, "tp": tp, "activation_scales": activation_scales}, ("--tp",) if block == AUTO else ())
     chosen = automatic(source, tp)[0] if block == AUTO else block
-    return options_for(source, layout, chosen, tp=tp if layout in NEURON else 0, **given)
+    scales = load(activation_scales) if activation_scales else None
+    if activations and (scales is None or scales.sha256 != activations):
+        raise Usage("the plan was made with a file of scales of activations" + (", and this is another one" if scales else ""), FLAG, "give that file again")
+    if scales:
+        given["activations"] = scales.sha256
+    return options_for(source, layout, chosen, tp=tp if layout in NEURON else 0, **given), scales
 
 
 def bound_with(checkpoint: Checkpoint, block: Block) -> tuple[Source, bool]:
