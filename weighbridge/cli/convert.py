@@ -109,6 +109,7 @@ def convert(
     stated = planfile.load(apply) if apply else None
     if stated:
         src, dst, to, given = _stated(stated, src, dst)
+        given |= {"stated": True, "activation_scales": str(activation_scales) if activation_scales else None}
     else:
         given = common.options(attention=attention, scale_rule=scale_rule, scale_dtype=scale_dtype, tp=tp, moe_tp=moe_tp, moe_ep=moe_ep,
                                batch=batch, context=context, allow=common.allowed(allow), block=common.block_or_auto(block), shards=shards, group=group,

@@ -23,14 +23,17 @@ AUTO = "auto"
 Block = tuple[int, int] | str | None
 
 
-def resolve(checkpoint: Checkpoint, layout: str, *, block: Block = None, tp: int = 0, shards: bool = False, **given: Any) -> Plan:
+def resolve(checkpoint: Checkpoint, layout: str, *, block: Block = None, tp: int = 0, shards: bool = False, stated: bool = False, **given: Any) -> Plan:
     """The plan to `layout`. `block` is (rows, columns) or `auto`: the destination's; the source's, too, where its configuration says none or a wrong one.
 
-    Raises Usage for an option that the layout does not take, with the layouts that take it.
+    Raises Usage for an option that the layout does not take, with the layouts that take it. `stated`: a plan file says the options, all of them.
     """
+    if stated:
+        usual = Options()
+        given = {name: value for name, value in given.items() if not hasattr(usual, name) or value != getattr(usual, name)}
     with paused():
         source, needed = bound_with(checkpoint, block)
-        own = None if needed and "--block" not in options_of(layout) else block
+        own = None if (needed or stated) and "--block" not in options_of(layout) else block
         options, scales = settled(source, layout, block=own, tp=tp, shards=shards, **given)
         return make_plan(source, "neuron-shards" if shards else layout, options, scales)
 
