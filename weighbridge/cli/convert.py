@@ -24,6 +24,7 @@ def convert(
     block: str | None = None,
     group: int = 0,
     zero_points: Annotated[bool, Parameter(negative=())] = False,
+    keep_scales: Annotated[bool, Parameter(negative=())] = False,
     inexact: Annotated[bool, Parameter(negative=())] = False,
     activation_scales: Path | None = None,
     shards: Annotated[bool, Parameter(negative=())] = False,
@@ -71,6 +72,9 @@ def convert(
         ct-int4, gptq-int4, awq-int4: input channels that share one scale. Default: as in the source, else 128.
     zero_points
         ct-int4: with zero points (asymmetric).
+    keep_scales
+        hf-bf16, hf-f16: write the scales into weighbridge-scales.kept, with which the way back is byte for byte. A weight that was changed
+        meanwhile gets new scales.
     inexact
         Allow a way that the source's scales show to be not exact; bounded and recorded.
     activation_scales
@@ -113,7 +117,7 @@ def convert(
     else:
         given = common.options(attention=attention, scale_rule=scale_rule, scale_dtype=scale_dtype, tp=tp, moe_tp=moe_tp, moe_ep=moe_ep,
                                batch=batch, context=context, allow=common.allowed(allow), block=common.block_or_auto(block), shards=shards, group=group,
-                               zero_points=zero_points, inexact=inexact, activation_scales=str(activation_scales) if activation_scales else None)
+                               zero_points=zero_points, inexact=inexact, keep_scales=keep_scales, activation_scales=str(activation_scales) if activation_scales else None)
     if src is None:
         raise Usage("a source is needed", "convert", "weighbridge convert SRC shows where its weights can go")
     model = Model(src)

@@ -51,7 +51,7 @@ def alike(source: Source) -> Alike:
     cut = replace(own, weights={n: w for n, w in own.weights.items() if stays(n)}, optional={n: w for n, w in own.optional.items() if stays(n)},
                   forms=tuple(f for f in own.forms if all(map(stays, f.members))))
     local = source.checkpoint.store.path(next(iter(source.checkpoint.headers), "config.json")) is not None
-    made = (Source if local else HeadersOnly)(source.checkpoint, source.layout, source.options, cut, source.bound, source.problems, source.claims, source.constants)
+    made = (Source if local else HeadersOnly)(source.checkpoint, source.layout, source.options, cut, source.bound, source.problems, source.claims, source.constants, source.kept)
     return Alike(made, stands)
 
 

@@ -19,6 +19,7 @@ from weighbridge.formats.element import ELEMENTS, difference
 from weighbridge.formats.qtensor import Grid, QTensor
 from weighbridge.formats.rules import RULES, Blocks
 from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.layouts.source import Source
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.cover import Fragment, Rect
 from weighbridge.plan.plan import Piece
@@ -30,6 +31,8 @@ SAMPLE = 16  # one block row of this many is measured where measuring all would 
 
 class Reading(Protocol):
     """Where source rectangles come from, and what is known of whole weights."""
+
+    source: Source
 
     @property
     def wholes(self) -> Wholes: ...
@@ -241,9 +244,9 @@ def _new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: 
     region = scratch.array("region", (rows, cols), np.float32)
     source = _decoded(reader, piece.fragments, (row, col, rows, cols), region, slab, scratch)
     shift = piece.step.kind is Kind.SHIFT
-    given = _shifted(reader, piece, (row, col, rows, cols), encoding) if shift else _whole_scale(reader, part.weight, encoding)
+    given = restored(slab, encoding, (row, col, rows, cols), part.turned) if slab.kept else _shifted(reader, piece, (row, col, rows, cols), encoding) if shift else _whole_scale(reader, part.weight, encoding)
     q, refused = quantized(source, encoding, given, reader, part.weight, scratch)
-    if refused:
+    if refused and not slab.kept:
         raise Refused([Problem("not-finite", f"{refused:,} blocks hold NaN or infinity, or no scale fits them", slab.name, "the weights are damaged")])
     down, right = part.row - row, part.col - col
     taken = _rect(q.codes_RC, down, right, part)
@@ -252,6 +255,7 @@ def _new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: 
         _new_grid(grid, (down, right), part, slab)
     loss = slab.loss(piece.step.name) if piece.step.lossy else Loss()
     loss.values += part.rows * part.cols
+    loss.inexact += part.rows * part.cols if piece.step.name == "restore" and not slab.kept else 0
     back = scratch.array("back", (rows, cols), np.float32)
     values(q, back, scratch)
     if source is not region:
@@ -259,6 +263,20 @@ def _new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: 
     compare(_rect(region, down, right, part), _rect(back, down, right, part), loss)
     if not piece.step.lossy and loss.error:
         raise Refused([Problem("not-exact", f"values that should fit {slab.encoding.scheme} exactly do not", slab.name, "add --inexact to round them")])
+
+
+def restored(slab: Slab, encoding: Encoding, rect: Rect, turned: bool) -> dict[str, np.ndarray]:
+    """The kept values of each factor for the whole blocks of a logical rectangle, by suffix."""
+    found = {}
+    for factor in encoding.factors:
+        for field in (factor, *factor.inner):
+            if field.suffix in slab.kept:
+                own = slab.kept[field.suffix]
+                own = own.T if turned else own
+                spans = [slice(start // size, -(-(start + length) // size)) if size else slice(None)
+                         for start, length, size in zip(rect[:2], rect[2:], field.block, strict=True)]
+                found[field.suffix] = own[spans[0], spans[1]]
+    return found
 
 
 def _whole_scale(reader: Reading, weight: str, encoding: Encoding) -> dict[str, np.ndarray]:

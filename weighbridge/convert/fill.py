@@ -6,6 +6,7 @@ import numpy as np
 
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.convert.apply import Reading, apply
+from weighbridge.convert.restore import kept_grids
 from weighbridge.convert.shape import SlabPlan
 from weighbridge.convert.slab import Loss, Slab, container, new_slab
 from weighbridge.formats.values import Scratch
@@ -47,6 +48,7 @@ def _filled(reader: Reading, plan: SlabPlan, scratch: Scratch) -> tuple[list[Wri
     if sum(part.rows * part.cols for piece, part in plan.work if not piece.scale_only) < rows * placed.cols:
         codes[...] = 0
     slab = new_slab(target.stored.name, encoding, (placed.rows, placed.cols), plan.lead, plan.start, codes)
+    slab.kept = kept_grids(reader, target, scratch) if target.kept else {}
     for piece, part in plan.work:
         apply(reader, piece, part, slab, scratch)
     return [w for field, offset in zip(target.fields, plan.place.offsets, strict=True) if (w := _bytes(field, offset, target, plan, slab, reader)) is not None], slab.losses
@@ -68,7 +70,7 @@ def _bytes(field: Field, offset: int, target: Target, plan: SlabPlan, slab: Slab
         if not first:
             return None
         own = target.carried[field.suffix]
-        value = np.array([own], np.float32) if isinstance(own, float) else codec.floats(reader.bytes_of(own), own.dtype)
+        value = np.array([own], np.float32) if isinstance(own, float) else codec.floats(reader.source.read(own) if own in target.kept.values() else reader.bytes_of(own), own.dtype)
         return offset, codec.to_dtype(value, field.dtype)
     if not field.block[0] and plan.start:
         return None  # one block spans all rows: the first slab writes it

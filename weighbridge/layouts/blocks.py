@@ -18,7 +18,7 @@ def automatic(source: Source, tp: int = 0) -> tuple[tuple[int, int], str]:
     """The block and a sentence that says why. Raises Usage where none divides the matrices."""
     rows = cols = 0
     for weight in source.weights:
-        if weight.name in source.coded if source.coded else weight.linear:
+        if weight.name in source.to_code if source.to_code else weight.linear:
             high, wide = _cut(weight, source, max(1, tp))
             rows, cols = gcd(rows, high), gcd(cols, wide)
     if not rows:

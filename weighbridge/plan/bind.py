@@ -16,6 +16,7 @@ from weighbridge.layouts.published import Candidate, stored_forms
 from weighbridge.models import Inventory, inventory, inventory_of
 from weighbridge.models.generic import as_stored
 from weighbridge.plan.bind_neuron import bind_neuron
+from weighbridge.plan.kept import read_kept
 from weighbridge.layouts.source import Bound, Source
 
 
@@ -83,7 +84,7 @@ class _Binder:
                                              "look whether the index names it and its file is whole; a runtime would leave this weight at random"))
         self._surplus()
         options = Options(block=self.claims.blocks[0] if self.claims.blocks else (128, 128), group=self.claims.groups[0] if self.claims.groups else 0)
-        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims)
+        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims, kept=read_kept(self.checkpoint))
 
     def _there(self, stem: str, suffix: str) -> bool:
         """Whether the files hold a form: gpt-oss's blocks have other axes than its plain values."""

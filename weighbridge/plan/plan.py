@@ -24,9 +24,10 @@ from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
 from weighbridge.plan.activations import ActivationScales, converted, field_of
 from weighbridge.plan.cover import Fragment, Rect, cover, nests
+from weighbridge.plan.kept import kept_for
 from weighbridge.plan.scales import ScaleLook, ScaleLooks
 from weighbridge.layouts.source import Bound, Source
-from weighbridge.plan.steps import Kind, Refusal, Step, choose
+from weighbridge.plan.steps import Kind, Refusal, Step, choose, restoring
 
 # What `--allow` can wave through: things that are left out of the output, and the scale rule that must be named.
 ALLOWABLE = frozenset({"surplus-tensor", "surplus-file", "scale-without-weight", "index-lacks", "index-wrong-file", "reciprocal"})
@@ -52,6 +53,7 @@ class Target(NamedTuple):
     encoding: Encoding
     pieces: tuple[Piece, ...]
     carried: dict[str, Tensor | float] = {}  # scales of the layer's input, by the suffix of their field here: the source's tensor, or a value
+    kept: dict[str, Tensor] = {}  # scales that lie beside plain values, by suffix: used if all values are codes under them
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -140,7 +142,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """Names the work: same source headers, layout, options and tool give the same digest."""
-        what = [self.source.checkpoint.digest, self.layout, self.options.asdict(), __version__]
+        what = [self.source.checkpoint.digest, self.layout, self.options.asdict(), __version__, *([self.source.kept.sha256] if self.source.kept else [])]
         return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
 
     @property
@@ -159,6 +161,8 @@ def make_plan(source: Source, layout: str, options: Options, activations: Activa
     """Resolve a destination layout against a source. Problems are in the plan; `Plan.refuse` raises them. `activations` are the user's, for static scales."""
     rules = layout_of(layout)
     demands = rules.requires(source, options)
+    if options.keep_scales and not source.coded:
+        demands = [*demands, Problem("keep-scales", "its weights are plain values: there are no scales to keep", source.checkpoint.label, "leave --keep-scales out")]
     problems = source.problems + demands
     if demands:
         return Plan(source, layout, options, [], problems)
@@ -194,7 +198,10 @@ class Resolver:
         pieces = [piece for part in stored.placement.parts for piece in self._pieces(stored, part, encoding)]
         if stored.scale_part and encoding.block and (encoding.block[1] or stored.placement.cols) >= stored.scale_part.cols:
             pieces += [piece._replace(scale_only=True) for piece in self._pieces(stored, stored.scale_part, encoding)]
-        return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces), self._carried(encoding, pieces))
+        kept = kept_for(self.source, stored, encoding)
+        if kept and any(piece.step.kind is Kind.QUANTIZE for piece in pieces):
+            pieces = [piece._replace(step=restoring(piece.step)) for piece in pieces]
+        return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces), self._carried(encoding, pieces) or _kept_inputs(encoding, kept), kept)
 
     def _given(self, encoding: Encoding, sources: set[int]) -> dict[str, Tensor | float]:
         """The user's scale of the layer's input; parts of one weight have the same input."""
@@ -306,6 +313,11 @@ class Resolver:
         end = min(rows, -(-(part.row + part.rows) // high) * high)
         edge = min(cols, -(-(part.col + part.cols) // wide) * wide)
         return row, col, end - row, edge - col
+
+
+def _kept_inputs(encoding: Encoding, kept: dict[str, Tensor]) -> dict[str, Tensor | float]:
+    """Kept scales of the layer's input."""
+    return {f.suffix: kept[f.suffix] for f in encoding.factors if f.role in (Role.ACTIVATION, Role.ACTIVATION_DIVISOR) and f.suffix in kept}
 
 
 def narrow(part: Part, fragment: Fragment) -> Part:

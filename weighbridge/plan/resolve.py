@@ -73,6 +73,10 @@ def options_for(source: Source, layout: str, block: Block = None, group: int = 0
     own = ROWS[layout].block if layout in ROWS and "--block" not in known else None
     if not group and "--group" in known and source.options.group > 0 and _integers(source):
         group = source.options.group
+    kept = source.kept
+    if kept is not None and not source.coded:
+        group = group or (kept.group if "--group" in known else 0)
+        block = block or (kept.block if "--block" in known else None)
     try:
         return Options(block=block or own or source.options.block, group=group, **given)
     except TypeError as error:

@@ -145,10 +145,17 @@ def quantize(target: Encoding, decoded: bool = False) -> Step:
     if scale is not None and scale.element != "f32" and not scale.inner:
         # A stored scale that was rounded moves each value once more, and what lies below the smallest normal code with it.
         more = 0.0 if scale.element == "e8m0" else ELEMENTS[scale.element].relative
+        if element.kind in ("int", "offset"):
+            absolute += more * 2**element.bits  # the largest code moves most with the scale, and is held within the range
         relative, absolute = relative + more * (1 + relative) if relative else more, absolute * (1 + more)
     name = "requantize" if decoded else "quantize"
     says = "decoded to F32, new scales, rounded to the nearest code" if decoded else "a new scale for each block, rounded to the nearest code"
     return Step(name, Kind.QUANTIZE, True, relative, absolute, says)
+
+
+def restoring(step: Step) -> Step:
+    """Quantizing under kept scales, weight by weight: exact where all values are codes under them, else as `step`."""
+    return step._replace(name="restore", says="kept scales where every value is a code under them, as it was; new scales for a weight that changed")
 
 
 def _scaled(step: Step, source: Encoding, target: Encoding) -> Step:
