@@ -13,7 +13,7 @@ from weighbridge.layouts.blocks import automatic
 from weighbridge.layouts.rows import ROWS
 from weighbridge.testing.tiny import EVEN, RAGGED, write_tiny
 
-GIVEN = {"block": (64, 64), "group": 64, "zero_points": True, "scale_dtype": "BF16", "inexact": True, "activation_scales": "", "attention": "exact",
+GIVEN = {"block": (64, 64), "group": 64, "zero_points": True, "keep_scales": True, "scale_dtype": "BF16", "inexact": True, "activation_scales": "", "attention": "exact",
          "scale_rule": "legacy-448-240", "shards": True, "tp": 4, "moe_tp": 2, "moe_ep": 2, "batch": 4, "context": 256}
 
 
@@ -28,7 +28,7 @@ def models(tmp_path_factory):
 
 
 def test_every_option_of_a_row_can_be_given():
-    assert {o for r in ROWS.values() for o in r.options} <= {flag(n) for n in GIVEN} | {"--keep-scales"}
+    assert {o for r in ROWS.values() for o in r.options} <= {flag(n) for n in GIVEN}
 
 
 @pytest.mark.parametrize("kind", ["fp8", "bf16"])

@@ -48,7 +48,7 @@ def _filled(reader: Reading, plan: SlabPlan, scratch: Scratch) -> tuple[list[Wri
     if sum(part.rows * part.cols for piece, part in plan.work if not piece.scale_only) < rows * placed.cols:
         codes[...] = 0
     slab = new_slab(target.stored.name, encoding, (placed.rows, placed.cols), plan.lead, plan.start, codes)
-    slab.kept = kept_grids(reader, target, scratch) if target.kept else {}
+    slab.kept = kept_grids(reader, target, Scratch()) if target.kept else {}
     for piece, part in plan.work:
         apply(reader, piece, part, slab, scratch)
     return [w for field, offset in zip(target.fields, plan.place.offsets, strict=True) if (w := _bytes(field, offset, target, plan, slab, reader)) is not None], slab.losses

@@ -17,15 +17,13 @@ BAND = 1 << 21  # values that are looked at at a time
 
 def kept_grids(reader: Reading, target: Target, scratch: Scratch) -> dict[str, np.ndarray]:
     """Own values of every factor of the matrix in stored axes, by suffix; empty where the weight changed. The whole weight is looked at, once."""
-    with reader.wholes.lock:
-        if target.stored.name in reader.wholes.kept:
-            return reader.wholes.kept[target.stored.name]
-    found = _grids(reader, target)
-    if not _unchanged(reader, target, found, Scratch()):
-        found = {}
-    with reader.wholes.lock:
-        reader.wholes.kept[target.stored.name] = found
-    return found
+    unchanged, name = reader.wholes.unchanged, target.stored.name
+    if unchanged.get(name) is False:
+        return {}
+    grids = _grids(reader, target)
+    if name not in unchanged:
+        unchanged[name] = _unchanged(reader, target, grids, scratch)
+    return grids if unchanged[name] else {}
 
 
 def _grids(reader: Reading, target: Target) -> dict[str, np.ndarray]:
