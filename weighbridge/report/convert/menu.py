@@ -23,7 +23,7 @@ def text(document: dict[str, Any], markdown: bool = False) -> str:
     lines += [table(("--to", "bytes", "loss", "steps"), [(w["to"], size(w["bytes"]), _loss(w), ", ".join(w["steps"])) for w in there]), ""]
     for note in sorted({w["measured"] for w in there if w["measured"].startswith(("not measured", "no error"))}):
         lines += _wrapped(note, markdown)
-    lines += ["", "Who loads them (from readers' source; what is not listed is not known):", ""]
+    lines += [*([""] if lines[-1] else []), "Who loads them (from readers' source; what is not listed is not known):", ""]
     for way in there:
         readers = [r + (f" ({way['conditions'][r]})" if r in way["conditions"] else "") for r in way["readers"]]
         lines += _wrapped(f"{way['to']}: {', '.join(readers) or 'nobody'}", markdown)

@@ -72,7 +72,13 @@ def _lossy(rows: list[dict[str, Any]], table: Callable[..., str]) -> str:
         return table(("lossy step", "tensors", "bound", "what it does"), [(r["step"], r["count"], r["bound"], r["says"]) for r in rows])
     return table(("lossy step", "tensors", "bound", "measured", "rounded codes"), [
         (r["step"], r["count"], r["bound"], _measured(r),
-         f"{r['inexact']:,} of {r['values']:,}" if r.get("inexact") else "") for r in rows])
+         _inexact(r)) for r in rows])
+
+
+def _inexact(row: dict[str, Any]) -> str:
+    if not row.get("inexact"):
+        return ""
+    return f"{row['inexact']:,} of {row['values']:,}" + (" changed: new scales" if row["step"] == "restore" else "")
 
 
 def _measured(row: dict[str, Any]) -> str:
