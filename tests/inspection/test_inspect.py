@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.inspection import inspect, tensor_list
-from weighbridge.layouts import layout
+from weighbridge.formats.scheme import plain
+from weighbridge.layouts import neuron, neuron_shards
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
 from weighbridge.report.inspect import text as inspect_text
@@ -118,13 +120,14 @@ def test_ragged_block_is_the_claimed_one(tmp_path: Path) -> None:
 def test_block_is_never_derived(tmp_path: Path) -> None:
     document = one(tmp_path, ("F32", (5, 2)), {**FP8, "weight_block_size": None})
     assert pick(document, "attention.q")[0][1:3] == ("block", None)
-    assert "names no block" in document["disagreements"][0]["message"]
+    assert "claims none" in document["disagreements"][0]["message"]
 
 
 def test_grid_that_is_not_the_claimed_one(tmp_path: Path) -> None:
     document = one(tmp_path, ("F32", (4, 2)), FP8)
     assert pick(document, "attention.q")[0][1:3] == ("block", None)
-    assert "scale [4, 2] beside a weight [576, 256]; the claimed block 128x128 gives [5, 2]" in document["disagreements"][0]["message"]
+    message = document["disagreements"][0]["message"]
+    assert message == "weight_scale_inv is [4, 2], a weight of [576, 256] values needs [5, 2] (block 128x128 fp8-block)"
 
 
 @pytest.mark.parametrize(("shape", "strategy"), [((), "tensor"), ((1,), "tensor"), ((576, 1), "channel"), ((576,), "channel"), ((1, 1), "tensor")])
@@ -193,11 +196,13 @@ def test_neuron_layout(tmp_path: Path, name: str, attention: str) -> None:
     sizes = shapes.Sizes(layers=2, hidden=256, inter=256, heads=8, kv_heads=2, head_dim=128, experts=4, vocab=512)
     config = shapes.config(sizes)
     table = {}
-    for stored in layout(name).stored(inventory(config), Options(attention=attention, tp=2)):
+    source = SimpleNamespace(inventory=inventory(config))
+    for stored in layout(name).stored(source, Options(attention=attention, tp=2)):
         if stored.constant is None:
-            table[stored.name] = (stored.encoding.dtype if stored.encoding else "BF16", stored.shape)
-            if stored.encoding and stored.encoding.block:
-                table[stored.scale_name] = (stored.encoding.scale_dtype, stored.scale_shape(stored.encoding))
+            for field in stored.encoding.stored_fields if stored.encoding else ():
+                table[stored.field_name(field)] = (field.dtype, stored.field_shape(field))
+            if not stored.encoding:
+                table[stored.name] = ("BF16", stored.shape)
     document = weigh(tables.write_headers(tmp_path / "c", table, config))
     assert not pick(document, "other") and not codes(document) & {"scale-shape", "scale-without-weight", "weight-without-scale"}
     assert pick(document, "experts.gate_up")[0][1:4] == (("group", [1, 128], ".scale") if attention == "exact" else ("block", [128, 128], ".scale"))

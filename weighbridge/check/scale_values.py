@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from weighbridge.check.case import Case
 from weighbridge.check.modules import Module
-from weighbridge.check.scales import Scales, values_of
+from weighbridge.check.scales import Scales, scales_of, values_of
 from weighbridge.checkpoint.header import Tensor
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def weight_of(case: Case, name: str, key: str) -> Tensor | None:
     found = case.survey.keys.get(key)
     if found is None or found.what != "scale":
         return None
-    return case.checkpoint.tensors.get(name[: len(name) - len(found.suffix)] + found.stem)
+    return case.checkpoint.tensors.get(found.weight_name(name) or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def implausible(case: Case) -> list[Implausible]:
     """
     import numpy as np
 
-    scales, found = case.scales, []
+    scales, found = scales_of(case), []
     if not scales.read or not bool(np.any(scales.finite & ((scales.largest > 1) | (scales.largest < SMALL) & (scales.largest > 0)))):
         return []
     for (part, key), places in scales.by_key.items():
@@ -91,7 +91,7 @@ def vanishing(case: Case) -> tuple[list[str], str]:
     """(scale tensors that hold a zero over codes that are not zero, what was looked at). A zero over zero codes is a block of zeros."""
     import numpy as np
 
-    scales, modules = case.scales, {m.path + m.scale_suffix: m for m in case.modules.all if m.scale is not None}
+    scales, modules = scales_of(case), {m.path + m.scale_suffix: m for m in case.modules.all if m.scale is not None}
     bad: list[str] = []
     places = [int(p) for p in np.flatnonzero(scales.zero) if scales.sources[int(p)].part == "weight" and scales.sources[int(p)].tensor.dtype != "F8_E4M3"]
     left = 4 * BANDS
@@ -176,7 +176,7 @@ def _equal_experts(case: Case) -> Iterator[tuple[str, list[str], str]]:
     """Experts that lie apart: the same scales in all, layer by layer. Powers of two may be equal by chance."""
     import numpy as np
 
-    scales = case.scales
+    scales = scales_of(case)
     groups: dict[str, list[list[int]]] = {}
     for (part, key), places in scales.by_key.items():
         if part == "weight" and (found := _EXPERT.search(key)):
@@ -194,7 +194,7 @@ def _equal_experts(case: Case) -> Iterator[tuple[str, list[str], str]]:
 
 def _same_bytes(case: Case, members: list[list[int]]) -> bool:
     """Whether the bytes are equal, too: of eight experts, in the first and the last layer."""
-    scales = case.scales
+    scales = scales_of(case)
     picked = [sorted((scales.sources[p] for p in places), key=lambda s: (len(s.name), s.name)) for places in members[:8]]
     return all(len({case.read(group[layer].tensor, 0, EACH) for group in picked}) == 1 for layer in (0, -1))
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.cli.signals import handled, number_of
 from weighbridge.collector import own_process
 from weighbridge.errors import Usage, WeighbridgeError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from weighbridge.convert.apply import Reading, quantized, restored
-from weighbridge.convert.slab import Slab
+from weighbridge.convert.reading import Reading
+from weighbridge.convert.requantize import quantized, restored
 from weighbridge.formats import codec
 from weighbridge.formats.qtensor import QTensor
 from weighbridge.formats.scheme import Role
@@ -36,7 +36,6 @@ def _unchanged(reader: Reading, target: Target, grids: dict[str, np.ndarray], sc
     """Whether codes under the kept scales give every value back, bit for bit."""
     (part,) = target.stored.placement.parts
     encoding = target.encoding.turned() if part.turned else target.encoding
-    slab = Slab(target.stored.name, target.encoding, (0, 0), 0, 0, np.empty((0, 0), np.uint8), kept=grids)
     unit = max([1, *(f.block[0] for f in encoding.factors if f.weighs)])
     step = max(unit, BAND // max(1, part.cols) // unit * unit)
     for fragment in target.pieces[0].fragments:
@@ -46,7 +45,7 @@ def _unchanged(reader: Reading, target: Target, grids: dict[str, np.ndarray], sc
             rows = min(step, fragment.lrow + fragment.lrows - row)
             q = reader.rect(fragment, row, part.col, rows, part.cols)
             values = np.ascontiguousarray(q.decode())
-            given = restored(slab, encoding, (row, part.col, rows, part.cols), part.turned)
+            given = restored(grids, encoding, (row, part.col, rows, part.cols), part.turned)
             made, refused = quantized(values, encoding, given, reader, part.weight, scratch)
             if refused or not _same(made, q):
                 return False

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.checkpoint import INDEX
 from weighbridge.convert.configuration import configuration
 from weighbridge.convert.folder import Folder

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.errors import Problem, Refused
+from weighbridge.errors import Problem, Refused, folded
 from weighbridge.formats.element import ELEMENTS, middle
 from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.formats.schemes import CENTRED, SCHEMES
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.options import Options
+from weighbridge.layouts.rows import ROWS
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
 from weighbridge.plan.activations import ActivationScales, converted, field_of
@@ -154,7 +155,7 @@ class Plan:
         """Raise all problems that the user has not allowed."""
         left = self.open_problems
         if left:
-            raise Refused(left)
+            raise Refused(folded(left))
 
 
 def make_plan(source: Source, layout: str, options: Options, activations: ActivationScales | None = None) -> Plan:
@@ -166,7 +167,7 @@ def make_plan(source: Source, layout: str, options: Options, activations: Activa
     problems = source.problems + demands
     if demands:
         return Plan(source, layout, options, [], problems)
-    resolver = Resolver(source, options, activations)
+    resolver = Resolver(source, options, layout, activations)
     targets = [resolver.target(s) for s in rules.stored(source, options)]
     known = {p.where for p in problems}
     problems = problems + resolver.without_activations() + [p for p in resolver.problems if p.where not in known]
@@ -182,8 +183,9 @@ def _without_echo(problems: list[Problem]) -> list[Problem]:
 class Resolver:
     """Turns stored destination tensors into targets, one after the other."""
 
-    def __init__(self, source: Source, options: Options, activations: ActivationScales | None = None) -> None:
+    def __init__(self, source: Source, options: Options, layout: str, activations: ActivationScales | None = None) -> None:
         self.source, self.options, self.activations = source, options, activations
+        self.static = layout in ROWS and "static" in ROWS[layout].activations
         self.lacking: list[str] = []  # modules for which the user's file has no scale
         self.used: set[str] = set()
         self.problems: list[Problem] = []
@@ -234,7 +236,7 @@ class Resolver:
         if self.activations is not None:
             return self._given(encoding, sources)
         wanted = [f for f in encoding.factors if f.role in (Role.ACTIVATION, Role.ACTIVATION_DIVISOR)]
-        if not wanted or len(sources) != 1:
+        if not self.static or not wanted or len(sources) != 1:
             return {}
         bound = self.source.bound[sources.pop()]
         if bound.encoding.element != encoding.element:

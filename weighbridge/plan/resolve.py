@@ -7,7 +7,6 @@ from typing import Any
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.collector import paused
 from weighbridge.errors import Usage
-from weighbridge.formats.element import ELEMENTS
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.accepted import options_of, require_accepted
@@ -71,8 +70,7 @@ def options_for(source: Source, layout: str, block: Block = None, group: int = 0
     """Options with what follows from the source: its block and its group are kept where the layout takes them, else the layout's own hold."""
     known = options_of(layout)
     own = ROWS[layout].block if layout in ROWS and "--block" not in known else None
-    if not group and "--group" in known and source.options.group > 0 and _integers(source):
-        group = source.options.group
+    group = group or (source.options.group if "--group" in known else 0)
     kept = source.kept
     if kept is not None and not source.coded:
         group = group or (kept.group if "--group" in known else 0)
@@ -81,11 +79,6 @@ def options_for(source: Source, layout: str, block: Block = None, group: int = 0
         return Options(block=block or own or source.options.block, group=group, **given)
     except TypeError as error:
         raise Usage(str(error).replace("Options.__init__() got an", "an"), "options") from error
-
-
-def _integers(source: Source) -> bool:
-    """Whether its codes are integers of four bits, so that groups can stay as they are."""
-    return any(ELEMENTS[b.encoding.element].bits == 4 and ELEMENTS[b.encoding.element].kind in ("int", "offset") for b in source.bound if b.encoding.quantized)
 
 
 __all__ = ["AUTO", "bound_with", "options_for", "resolve", "settled"]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.convert.fill import slab_bytes
 from weighbridge.convert.shape import SlabPlan, file_shape, slabs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.report.visible import lines, visible
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
