@@ -16,7 +16,7 @@ from weighbridge.convert.configuration import configuration
 from weighbridge.convert.fill import slab_bytes
 from weighbridge.convert.shape import sample_slab
 from weighbridge.convert.slab import Loss
-from weighbridge.errors import Usage, WeighbridgeError
+from weighbridge.errors import Problem, Usage, WeighbridgeError
 from weighbridge.formats.values import Scratch
 from weighbridge.layouts import NEURON
 from weighbridge.layouts.accepted import CHOICES
@@ -82,11 +82,11 @@ class _Menu:
         made = Way(name, ROWS[name].says if name in ROWS else "FP8 below 240, as NxD Inference loads it", conditions(name))
         try:
             plan, share = self._plan(name, *settled(self.source, name, **self.given))
-            plan.refuse()
+            if plan.open_problems:  # the first alone: how many there are is not known from a few layers
+                return _refused(made, plan.open_problems[0])
             configuration(plan)
         except WeighbridgeError as error:
-            first = error.first
-            return _refused(made, f"{first.where + ': ' if first.where else ''}{first.message}", first.hint)
+            return _refused(made, error.first)
         made.bytes = round(sum(t.bytes * share[id(t)] for t in plan.targets)) if share else plan.bytes_written
         made.command = f"weighbridge convert {_word(self.source.checkpoint.label)} DST --to {name}"
         made.exact, made.steps = not plan.lossy, sorted(plan.steps)
@@ -98,7 +98,7 @@ class _Menu:
         try:
             made.sqnr_db, made.measured = self._measured(plan, share)
         except WeighbridgeError as error:
-            return _refused(made, f"{error.first.where}: {error.first.message}", error.first.hint)
+            return _refused(made, error.first)
         return made
 
     def _plan(self, name: str, options: Options, scales: ActivationScales | None) -> tuple[Plan, dict[int, float]]:
@@ -140,8 +140,8 @@ class _Menu:
         return round(10 * math.log10(signal / error), 2), f"on {values:,} values"
 
 
-def _refused(way: Way, why: str, hint: str = "") -> Way:
-    way.refused, way.command = why + (f" ({hint})" if hint else ""), ""
+def _refused(way: Way, why: Problem) -> Way:
+    way.refused, way.command = f"{why.where + ': ' if why.where else ''}{why.message}" + (f" ({why.hint})" if why.hint else ""), ""
     way.bytes, way.exact, way.sqnr_db, way.measured = 0, False, None, ""
     return way
 
@@ -183,10 +183,16 @@ def pick(source: Source, reader: str, device: str = "", given: Mapping[str, Any]
         raise Usage(f"no layout for {reader}{place}: " + "; ".join(f"{name}: {why}" for name, why in refused.items()), "--for",
                     "weighbridge convert SRC shows all ways")
     best = open_ways[0]
-    lost = {w.to: f"loses more: {_loss(w)}" if rank(w)[:2] != rank(best)[:2] else f"has more bytes: {w.bytes:,}" for w in open_ways[1:]}
+    lost = {w.to: _behind(w, best) for w in open_ways[1:]}
     condition = best.readers.get(reader, "")
     why = f"{_loss(best)}, {best.bytes:,} bytes; {reader}{place} loads it" + (f" ({condition})" if condition else "")
     return Pick(reader, device, best, why, lost | refused)
+
+
+def _behind(way: Way, best: Way) -> str:
+    if rank(way)[:2] != rank(best)[:2]:
+        return f"loses more: {_loss(way)}" if way.sqnr_db is not None else _loss(way)
+    return f"has more bytes: {way.bytes:,}" if way.bytes > best.bytes else f"as good as {best.to}, which stands before it in the list"
 
 
 def _loss(way: Way) -> str:
