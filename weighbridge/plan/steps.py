@@ -166,6 +166,14 @@ def quantize(target: Encoding, decoded: bool = False) -> Step:
     return Step(name, Kind.QUANTIZE, True, relative, absolute, says)
 
 
+RESTORE = "restore"
+
+
+def restoring(step: Step) -> Step:
+    """Quantizing under kept scales, weight by weight: exact where all values are codes under them, else as `step`."""
+    return step._replace(name=RESTORE, says="kept scales where every value is a code under them, as it was; new scales for a weight that changed")
+
+
 def _scaled(step: Step, source: Encoding, target: Encoding) -> Step:
     """The step with its scales rounded on top, where the target stores narrower ones. A kept scale, halved or doubled, stays what it is."""
     assert source.scale and target.scale
