@@ -12,14 +12,14 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 PROBES = os.path.dirname(os.path.abspath(__file__))
 # Words of a machine that lacks something, not of a reader that refuses a checkpoint.
 HARDWARE = re.compile(
-    r"CUDA|cuda (driver|runtime)|NVIDIA driver|No GPU|no accelerator|GPU (is )?(required|needed)|triton is not|_C(_cache_ops|_cpu)?'? object has no attribute|"
+    r"CUDA|cuda (driver|runtime)|NVIDIA driver|No GPU|accelerator device|no accelerator|GPU (is )?(required|needed)|triton is not|_C(_cache_ops|_cpu)?'? object has no attribute|"
     r"not compiled with|meta tensor|device meta|aten::.* with arguments from|Could not run '|is not installed|No module named|pip install|"
     r"can't allocate memory|DefaultCPUAllocator|weighbridge-stand-in|forbidden here", re.IGNORECASE)
 
@@ -65,6 +65,46 @@ class Probe:
         inner = [frame.filename for frame in frames if f"{os.sep}torch{os.sep}" not in frame.filename]
         # common.py raises nothing but in its recorder, which calls back into torch: shapes that do not fit are found there, too.
         return bool(inner) and inner[-1].startswith(PROBES) and not isinstance(error, ShapesDiffer)
+
+    def ranks(self, count: int, load: Callable[[int], None]) -> None:
+        """Call `load(rank)` for the first and the last of `count` ranks, each in a fork of this warm process, and answer for all together."""
+        chosen = sorted({0, count - 1})
+        self.write(of_ranks=count)
+        place, answers = self.request["answer"], []
+        for rank in chosen:
+            self.request["answer"] = f"{place}.{rank}"
+            sys.stdout.flush()
+            sys.stderr.flush()
+            child = os.fork()
+            if child == 0:
+                try:
+                    self.write()
+                    load(rank)
+                    self.finish()
+                finally:  # stages end by themselves: what comes here is a fault of ours
+                    traceback.print_exc()
+                    os._exit(1)
+            _, status = os.waitpid(child, 0)
+            with open(self.request["answer"], encoding="utf-8") as file:
+                answer = json.load(file)
+            if status:
+                answer.update(outcome="unavailable", error=f"rank {rank} of {count} broke down in a stand-in or in the reader (wait status {status})")
+            answers.append(answer)
+            if answer["outcome"] in ("refused", "unavailable"):
+                answer["error"] = f"rank {rank} of {count}: {answer['error']}" if count > 1 else answer["error"]
+                break
+        self.request["answer"] = place
+        self.answer.update(answers[-1])
+        self.answer["ranks"] = chosen[: len(answers)]
+        for key in ("unfilled", "partly"):
+            self.answer[key] = list(dict.fromkeys(name for answer in answers for name in answer[key]))
+        # What one rank leaves to another (its experts) is not ignored.
+        ignored = [set(answer["ignored"]) for answer in answers]
+        self.answer["ignored"] = sorted(set.intersection(*ignored)) if len(answers) == len(chosen) else []
+        if answers[-1]["outcome"] not in ("refused", "unavailable"):
+            self.answer["outcome"] = "unfilled" if self.answer["unfilled"] else "loaded"
+        self.write()
+        self.end()
 
     def finish(self) -> None:
         """The whole came through: loaded, or unfilled where a parameter has no tensor."""
