@@ -45,7 +45,7 @@ def _try(checkpoint: Checkpoint, tryable: Tryable, named: str, run: dict[str, An
             return Tried(tryable.reader, UNAVAILABLE, installed.version, "skeleton", f"no skeleton can be made: {error.first.where}: {error.first.message}",
                          python=installed.python)
         say(f"{tryable.reader} {installed.version} reads a skeleton of {skeleton.tensors:,} tensors")
-        ran = worker.run(installed.python, tryable.probe, {"folder": str(folder), **run}, work, limits, tryable.environment)
+        ran = worker.run(installed.python, tryable.probe, {"folder": str(folder), "seconds": limits.seconds, **run}, work, limits, tryable.environment)
         return replace(_came_to(tryable.reader, ran, skeleton, installed), seconds=time.monotonic() - began)
 
 

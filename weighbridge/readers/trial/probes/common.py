@@ -7,6 +7,7 @@ hardware that is not there is `unavailable`.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import re
@@ -34,6 +35,8 @@ class Probe:
         self.answer: dict[str, Any] = {"outcome": "unavailable", "stage": "import", "error": "", "version": "", "unfilled": [], "partly": [], "ignored": [],
                                        "stand_ins": [], "ranks": [], "of_ranks": 0}
         sys.addaudithook(_no_network)
+        if self.request.get("seconds"):  # where it hangs, for the log, shortly before it is ended from outside
+            faulthandler.dump_traceback_later(float(self.request["seconds"]) * 0.95, exit=False)
         self.write()
 
     def write(self, **changes: Any) -> None:
@@ -44,14 +47,14 @@ class Probe:
         os.replace(path + ".new", path)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Name what runs now. What it raises ends the probe with an answer."""
+    def stage(self, name: str, reader: bool = True) -> Iterator[None]:
+        """Name what runs now. What it raises ends the probe with an answer; `reader` says whether it can be the reader's refusal."""
         self.write(stage=name)
         try:
             yield
         except Exception as error:  # noqa: BLE001 every way in which a reader ends is an answer
             traceback.print_exc()
-            self.write(outcome="unavailable" if self.own(error) else "refused", error=words(error))
+            self.write(outcome="unavailable" if not reader or name == "import" or self.own(error) else "refused", error=words(error))
             self.end()
 
     def own(self, error: BaseException) -> bool:

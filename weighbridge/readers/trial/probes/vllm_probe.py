@@ -61,6 +61,8 @@ def device() -> None:
     platform.is_device_capability = classmethod(lambda cls, wanted, device_id=0: answer.to_int() == (wanted if isinstance(wanted, int) else wanted[0] * 10 + wanted[1]))
     platform.supports_fp8 = classmethod(lambda cls: answer.to_int() >= 89)
     platform.supported_quantization = []
+    platform.get_device_communicator_cls = classmethod(
+        lambda cls: "vllm.distributed.device_communicators.base_device_communicator.DeviceCommunicatorBase")
 
 
 def linear_kernels() -> None:
@@ -131,6 +133,9 @@ def one_process_for_many() -> None:
         backend="fake", store=FakeStore(), world_size=world_size, rank=rank)
     parallel_state.in_the_same_node_as = lambda pg, source_rank=0: [True] * torch.distributed.get_world_size(pg)
     parallel_state._node_count = lambda pg: 1
+    from vllm.distributed.device_communicators import shm_broadcast
+
+    shm_broadcast.MessageQueue.create_from_process_group = staticmethod(lambda *given, **named: None)
 
 
 class Opened:
@@ -158,7 +163,7 @@ real_open = weight_utils.safe_open
 weight_utils.safe_open = Opened
 registry._run_in_subprocess = lambda look: look()
 torch.accelerator.empty_cache = lambda: None
-with probe.stage("import"):
+with probe.stage("stand-ins", reader=False):
     device()
     linear_kernels()
     experts()
@@ -179,7 +184,7 @@ def load(rank: int) -> None:
     from vllm.distributed import ensure_model_parallel_initialized, init_distributed_environment
 
     with set_current_vllm_config(settings):
-        with probe.stage("ranks"):
+        with probe.stage("ranks", reader=False):
             init_distributed_environment(size, rank, "tcp://127.0.0.1:1", 0, "fake")
             ensure_model_parallel_initialized(size, 1)
         loader = get_model_loader(settings.load_config)
