@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -64,8 +65,10 @@ def run(python: str, probe: str, request: Mapping[str, Any], work: Path, limits:
 
 def _limiter(limits: Limits) -> Callable[[], None]:
     seconds = int(limits.seconds * 4) + 1
+    libc = ctypes.CDLL(None)
 
     def limit() -> None:
+        libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with us, however we end
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         resource.setrlimit(resource.RLIMIT_FSIZE, (OUTPUT_LIMIT, OUTPUT_LIMIT))

@@ -7,6 +7,7 @@ hardware that is not there is `unavailable`.
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import json
 import os
@@ -80,6 +81,7 @@ class Probe:
             sys.stderr.flush()
             child = os.fork()
             if child == 0:
+                ctypes.CDLL(None).prctl(1, 9)  # it ends with its parent
                 try:
                     self.write()
                     load(rank)
