@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import struct
 from typing import Any
 
@@ -66,3 +67,22 @@ class safe_open:  # noqa: N801 it stands in the place of the library's class
 
     def get_tensor(self, name: str) -> torch.Tensor:
         return self.get_slice(name).tensor()
+
+
+class Mapped(safe_open):
+    """The same with bytes: tensors in a private map of the file, for which the kernel reserves no memory, so that a file may be larger than it."""
+
+    def __init__(self, path: Any, framework: str = "pt", device: Any = "cpu", **more: Any) -> None:
+        super().__init__(path, framework, device, **more)
+        with open(path, "rb") as file:
+            self._begin = 8 + struct.unpack("<Q", file.read(8))[0]
+            self._map = mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE | getattr(mmap, "MAP_NORESERVE", 0x4000), prot=mmap.PROT_READ | mmap.PROT_WRITE)
+
+    def get_tensor(self, name: str) -> torch.Tensor:
+        row = self._header[name]
+        begin, end = row["data_offsets"]
+        dtype = torch.uint8 if row["dtype"] == "F4" else getattr(torch, DTYPES[row["dtype"]])
+        if begin == end:
+            return torch.empty(row["shape"], dtype=dtype)
+        flat = torch.frombuffer(self._map, dtype=dtype, count=(end - begin) // dtype.itemsize, offset=self._begin + begin)
+        return flat.reshape([*row["shape"][:-1], -1] if row["dtype"] == "F4" else row["shape"])

@@ -28,6 +28,7 @@ size = max(1, int(request.get("tp") or 1))
 capability = CAPABILITIES.get(str(request.get("device") or "h100").partition("-")[0].lower(), (9, 0))
 
 with probe.stage("import"):
+    import headers
     import stand_ins
     import torch
 
@@ -138,28 +139,14 @@ def one_process_for_many() -> None:
     shm_broadcast.MessageQueue.create_from_process_group = staticmethod(lambda *given, **named: None)
 
 
-class Opened:
+class Opened(headers.Mapped):
     """`safe_open`, with a note of each tensor that it gave."""
 
-    def __init__(self, path: Any, *given: Any, **named: Any) -> None:
-        self.inner = real_open(path, *given, **named)
-
-    def __enter__(self) -> Any:
-        self.inner.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.inner.__exit__(*error)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
     def get_tensor(self, name: str) -> torch.Tensor:
-        return sources.add(name, self.inner.get_tensor(name))
+        return sources.add(name, super().get_tensor(name))
 
 
 sources = recorder.Sources()
-real_open = weight_utils.safe_open
 weight_utils.safe_open = Opened
 registry._run_in_subprocess = lambda look: look()
 torch.accelerator.empty_cache = lambda: None
