@@ -5,11 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from weighbridge.errors import brief
 from weighbridge.report.markdown import escaped
 from weighbridge.report.units import count
 from weighbridge.report.visible import visible
 
 WIDTH = 118
+SAID = 800  # characters of its words
 SHOWN = 8  # names of a list; all of them are in the JSON
 
 
@@ -33,7 +35,7 @@ def _head(one: dict[str, Any]) -> str:
 
 def _parts(one: dict[str, Any], document: dict[str, Any]) -> list[tuple[str, str]]:
     stage = f" (at {one['stage']})" if one["error"] and one["stage"] else ""
-    parts = [("said", f"{one['error']}{stage}" if one["error"] else ""), ("unfilled", _names(one, "unfilled")), ("partly", "; ".join(one["partly"][:SHOWN])),
+    parts = [("said", f"{brief(one['error'], SAID)}{stage}" if one["error"] else ""), ("unfilled", _names(one, "unfilled")), ("partly", "; ".join(one["partly"][:SHOWN])),
              ("ignored", _names(one, "ignored")), ("over", _over(one)), ("stand-ins", "; ".join(one["stand_ins"])), ("check", _beside(one, document))]
     return [(name, value) for name, value in parts if value]
 

@@ -60,6 +60,8 @@ class Probe:
 
     def own(self, error: BaseException) -> bool:
         """Whether the error is of the stand-ins, of a missing package or of missing hardware."""
+        if isinstance(error, Refusal):
+            return False
         chain = list(_chain(error))
         if any(isinstance(one, (ImportError, MemoryError, NotImplementedError)) for one in chain):
             return True
@@ -67,8 +69,8 @@ class Probe:
             return True
         frames = traceback.extract_tb(chain[-1].__traceback__)
         inner = [frame.filename for frame in frames if f"{os.sep}torch{os.sep}" not in frame.filename]
-        # common.py raises nothing but in its recorder, which calls back into torch: shapes that do not fit are found there, too.
-        return bool(inner) and inner[-1].startswith(PROBES) and not isinstance(error, ShapesDiffer)
+        # The recorder looks at shapes with torch's own copy, in the place of the reader's: what that says is said of the reader's call.
+        return bool(inner) and inner[-1].startswith(PROBES) and not (inner[-1].endswith("recorder.py") and isinstance(error, RuntimeError))
 
     def ranks(self, count: int, load: Callable[[int], None]) -> None:
         """Call `load(rank)` for the first and the last of `count` ranks, each in a fork of this warm process, and answer for all together."""
@@ -122,8 +124,8 @@ class Probe:
         os._exit(0)  # threads and exit handlers of a reader have nothing to add
 
 
-class ShapesDiffer(RuntimeError):
-    """A tensor does not fit into its parameter. The words are torch's."""
+class Refusal(Exception):
+    """What a reader says without an exception of its own for it: raised by a probe, with the reader's words."""
 
 
 def words(error: BaseException) -> str:

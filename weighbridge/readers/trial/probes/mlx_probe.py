@@ -23,5 +23,7 @@ with probe.stage("weights"):
             found = re.search(start + r"\s*((?:[^\s,]+,\s*)*[^\s,]+)", text)
             if found:
                 probe.answer[key] = [name.strip().rstrip(".") for name in found[1].split(",")]
+        lines = text.splitlines()
+        error.args = ("\n".join(lines[:4]) + (f"\n… ({len(lines):,} lines)" if len(lines) > 4 else ""),)
         raise
 probe.finish()

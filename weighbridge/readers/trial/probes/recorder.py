@@ -6,6 +6,7 @@ any size is loaded in little memory. Small ones are done, since a reader may loo
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_EXPERT = re.compile(r"experts\.\d+\.")
 LARGE = 1 << 16  # bytes of a copy that is not done
 TEXT = "large weights are holes: a copy is checked for its shape and not done; values are not looked at"
 
@@ -56,6 +58,14 @@ class Sources:
         name = self.find(tensor)
         if name is not None:
             self.used.add(name)
+
+    def ignored(self, elsewhere: bool) -> list[str]:
+        """Tensors that nothing read. `elsewhere`: other ranks hold experts, so an expert whose neighbours in its layer were read is another rank's."""
+        left = self.names - self.used
+        if elsewhere:
+            kinds = {_EXPERT.sub("experts.*.", name) for name in self.used}
+            left = {name for name in left if _EXPERT.sub("experts.*.", name) not in kinds}
+        return sorted(left)
 
 
 class Recorder(TorchDispatchMode):

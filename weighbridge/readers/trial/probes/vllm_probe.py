@@ -185,7 +185,7 @@ def load(rank: int) -> None:
                     inner(model, config)
             finally:
                 names, partly = recorder.unfilled(model, note, OPTIONAL)
-                probe.write(unfilled=names, partly=partly, ignored=sorted(sources.names - sources.used))
+                probe.write(unfilled=names, partly=partly, ignored=sources.ignored(elsewhere=given["enable_expert_parallel"] and size > 2))
             probe.write(stage="processing")
 
         loader.load_weights = load_weights
