@@ -44,9 +44,12 @@ with probe.stage("configuration"):
     config = transformers.AutoConfig.from_pretrained(probe.folder, trust_remote_code=False, local_files_only=True)
 
 with probe.stage("construction"):
-    # The class that the config names; else the one for text.
+    # The class that the config names where it is one for this config; else what the auto classes take for it.
     named = [getattr(transformers, name, None) for name in (config.architectures or []) if isinstance(name, str)]
-    chosen = next((one for one in named if isinstance(one, type) and issubclass(one, transformers.PreTrainedModel)), transformers.AutoModelForCausalLM)
+    fitting = [one for one in named if isinstance(one, type) and issubclass(one, transformers.PreTrainedModel) and one.config_class is type(config)]
+    autos = [transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText]
+    chosen = next((one for one in autos if type(config) in one._model_mapping), autos[0])
+    chosen = fitting[0] if fitting else chosen
 
 with probe.stage("weights"), torch.no_grad():
     chosen.from_pretrained(probe.folder, config=config, trust_remote_code=False, local_files_only=True, use_safetensors=True, dtype="auto",
