@@ -76,3 +76,13 @@ def test_the_index_names_what_is_kept(tmp_path: Path) -> None:
     write_skeleton(open_checkpoint(source, lenient=True), tmp_path / "s")
     made = open_checkpoint(tmp_path / "s", lenient=True)
     assert [problem.code for problem in made.problems] == ["index-names-absent"]
+
+
+def test_a_file_that_is_not_there_stays_away(tmp_path: Path) -> None:
+    source = write_tiny(tmp_path / "m", shards=3)
+    gone = sorted(source.glob("*.safetensors"))[1]
+    gone.unlink()
+    (tmp_path / "s").mkdir()
+    write_skeleton(open_checkpoint(source, lenient=True), tmp_path / "s")
+    made = open_checkpoint(tmp_path / "s", lenient=True)
+    assert [(problem.code, problem.where) for problem in made.fatal] == [("shard-missing", gone.name)]

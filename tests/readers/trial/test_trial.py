@@ -193,5 +193,4 @@ def test_unavailable_is_no_finding(source: Path, capsys: pytest.CaptureFixture[s
 
 def test_every_probe_is_there() -> None:
     for row in READERS.values():
-        if row.reader != "sglang":
-            assert (worker.PROBES / row.probe).is_file(), row.reader
+        assert (worker.PROBES / row.probe).is_file(), row.reader

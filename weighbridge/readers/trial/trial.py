@@ -46,7 +46,10 @@ def _try(checkpoint: Checkpoint, tryable: Tryable, named: str, run: dict[str, An
                          python=installed.python)
         say(f"{tryable.reader} {installed.version} reads a skeleton of {skeleton.tensors:,} tensors")
         ran = worker.run(installed.python, tryable.probe, {"folder": str(folder), "seconds": limits.seconds, **run}, work, limits, tryable.environment)
-        return replace(_came_to(tryable.reader, ran, skeleton, installed), seconds=time.monotonic() - began)
+        answer = replace(_came_to(tryable.reader, ran, skeleton, installed), seconds=time.monotonic() - began)
+        if not tryable.ranks and max(int(run.get("tp") or 0), int(run.get("ep") or 0)) > 1:
+            answer = replace(answer, stand_ins=(*answer.stand_ins, "the whole model in one process: a cut over ranks is not tried with this reader"))
+        return answer
 
 
 def _came_to(reader: str, ran: worker.Ran, skeleton: Skeleton, installed: Installed) -> Tried:

@@ -85,12 +85,10 @@ def load(rank: int) -> None:
     def load_weights(model: Any, weights: Any, device: Any) -> None:
         probe.write(stage="weights")
         note = recorder.Recorder(sources)
-        try:
-            with note:
-                inner(model, weights, device)
-        finally:
-            names, partly = recorder.unfilled(model, note, OPTIONAL)
-            probe.write(unfilled=names, partly=partly, ignored=sources.ignored(elsewhere=experts > 2))
+        with note:
+            inner(model, weights, device)
+        names, partly = recorder.unfilled(model, note, OPTIONAL)
+        probe.write(unfilled=names, partly=partly, ignored=sources.ignored(elsewhere=experts > 2))
         probe.write(stage="processing")
 
     DefaultModelLoader.load_weights_only = staticmethod(load_weights)

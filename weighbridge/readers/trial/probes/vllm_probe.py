@@ -180,12 +180,10 @@ def load(rank: int) -> None:
         def load_weights(model: Any, config: Any) -> None:
             probe.write(stage="weights")
             note = recorder.Recorder(sources)
-            try:
-                with note:
-                    inner(model, config)
-            finally:
-                names, partly = recorder.unfilled(model, note, OPTIONAL)
-                probe.write(unfilled=names, partly=partly, ignored=sources.ignored(elsewhere=given["enable_expert_parallel"] and size > 2))
+            with note:
+                inner(model, config)
+            names, partly = recorder.unfilled(model, note, OPTIONAL)
+            probe.write(unfilled=names, partly=partly, ignored=sources.ignored(elsewhere=given["enable_expert_parallel"] and size > 2))
             probe.write(stage="processing")
 
         loader.load_weights = load_weights
