@@ -28,6 +28,12 @@ def markdown(one: dict[str, Any], document: dict[str, Any]) -> str:
     return "\n".join([f"### tried {escaped(_head(one))}", "", *(f"- **{name}**: {escaped(value)}" for name, value in _parts(one, document))])
 
 
+def sentence(one: dict[str, Any]) -> str:
+    """All that it said, on one line."""
+    said = [brief(one["error"], SAID) if one["error"] else "", *(f"{key}: {_names(one, key)}" for key in ("unfilled", "ignored") if one["counts"][key])]
+    return ". ".join([_head(one), *(text for text in said if text)])
+
+
 def _head(one: dict[str, Any]) -> str:
     version = f" {one['version']}" if one["version"] else ""
     return visible(f"{one['reader']}{version}: {one['outcome']}")
