@@ -192,7 +192,7 @@ def flags(function: Any) -> list[str]:
     hints, said, rows = get_type_hints(function, include_extras=True), parameters(function), []
     for name, parameter in inspect.signature(function).parameters.items():
         flag = parameter.kind is parameter.KEYWORD_ONLY
-        shown = f"`--{name.replace('_', '-')}`" + (f", `{SHORT[name]}`" if name in SHORT else "") if flag else f"`{name.upper()}`"
+        shown = f"`--{name.strip('_').replace('_', '-')}`" + (f", `{SHORT[name]}`" if name in SHORT else "") if flag else f"`{name.upper()}`"
         default = parameter.default
         tail = f" (default: {default})" if flag and default not in (parameter.empty, None, 0, False) else ""
         rows.append(f"| {shown} | {values(hints[name]) if flag else ''}{tail} | {said.get(name, '').replace('|', chr(92) + '|')} |")
