@@ -13,6 +13,7 @@ from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.collector import paused
 from weighbridge.errors import Usage
 from weighbridge.layouts.options import Options
+from weighbridge.layouts.rows import ROWS
 
 if TYPE_CHECKING:
     from weighbridge.check.settings import Settings
@@ -155,10 +156,17 @@ def plan_for(checkpoint: Checkpoint, layout: str, *, shards: bool = False, block
     with paused():
         source = bind(checkpoint, block)
         try:
-            chosen = Options(block=block or source.options.block, **options)
+            options["group"] = options.get("group") or source.options.group
+            chosen = Options(block=block or _usual_block(layout, source), **options)
         except TypeError as error:
             raise Usage(str(error).replace("Options.__init__() got an", "an"), "options") from error
         return make_plan(source, "neuron-shards" if shards else layout, chosen)
+
+
+def _usual_block(layout: str, source: Source) -> tuple[int, int]:
+    """The source's block, or the layout's where it has but one."""
+    own = ROWS[layout].block if layout in ROWS and "--block" not in ROWS[layout].options else None
+    return own or source.options.block
 
 
 def to_torch(src: str | os.PathLike[str] | Model, layout: str = "neuron", **options: Any) -> TorchView:

@@ -11,7 +11,8 @@ import pytest
 
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.inspection import inspect, tensor_list
-from weighbridge.layouts import layout
+from weighbridge.formats.scheme import plain
+from weighbridge.layouts import neuron, neuron_shards
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
 from weighbridge.report.inspect import text as inspect_text

@@ -27,6 +27,8 @@ class Form(NamedTuple):
     bits: int = 4
     first_version: bool = False
     block: Shape = (128, 128)
+    layout: str = ""  # which writes this form, with the options of `back`
+    back: dict[str, Any] | None = None
 
 
 # ---- models: (name of the module or tensor, its kind, shape)
@@ -192,8 +194,8 @@ FORMS: dict[str, Form] = {
     "ct-mxfp8": Form(lambda w, _: v.fp8(w, ".weight_scale", (1, 32), "U8"), _ct("mxfp8-quantized", 32, **_W8, strategy="group", scale_dtype="torch.uint8"), ("ct-mxfp8",)),
     "ct-int8": Form(lambda w, _: v.int8(w, ".weight_scale", (1, 0), "BF16"), _ct("int-quantized", num_bits=8, type="int", strategy="channel"), ("ct-int8",)),
     "ct-int8-tensor": Form(lambda w, _: v.int8(w, ".weight_scale", (0, 0), "F32", (1,)), _ct("int-quantized", num_bits=8, type="int", strategy="tensor"), ("ct-int8-tensor",)),
-    "ct-nvfp4": _nvfp4("ct-nvfp4", ".weight_global_scale", ".weight_packed", lambda _: 2.0**14, _NV_CT),
-    "ct-nvfp4 odd": _nvfp4("ct-nvfp4", ".weight_global_scale", ".weight_packed", lambda _: 12345.0, _NV_CT),
+    "ct-nvfp4": _nvfp4("ct-nvfp4", ".weight_global_scale", ".weight_packed", lambda _: 2.0**13, _NV_CT),
+    "ct-nvfp4 odd": _nvfp4("ct-nvfp4", ".weight_global_scale", ".weight_packed", lambda _: 7654.0, _NV_CT),
     "ct-nvfp4 unequal": _nvfp4("ct-nvfp4", ".weight_global_scale", ".weight_packed", lambda m: 1 / _unequal(m), _NV_CT),
     "ct-mxfp4": Form(lambda w, _: v.mxfp4(w, ".weight_packed", ".weight_scale", ("U8", "U8")), _ct("mxfp4-pack-quantized", 32, num_bits=4, type="float", strategy="group", scale_dtype="torch.uint8"), ("ct-mxfp4",)),
     "ct-mixed": Form(_mixed, {"quant_method": "compressed-tensors", "format": "mixed-precision", "ignore": ["lm_head"], "config_groups": {
@@ -204,8 +206,8 @@ FORMS: dict[str, Form] = {
     "modelopt-fp8": Form(_with_input(lambda w, _: v.fp8(w, ".weight_scale", (0, 0), "F32", ()), ".input_scale", 0.25, ()), _modelopt("FP8"), ("modelopt-fp8",)),
     "modelopt-fp8-channel": Form(lambda w, _: v.fp8(w, ".weight_scale", (1, 0), "F32", (len(w),)), _modelopt("FP8_PER_CHANNEL_PER_TOKEN"), ("modelopt-fp8-channel",)),
     "modelopt-fp8-block": Form(lambda w, _: v.fp8(w, ".weight_scale", (128, 128), "F32", (-(-len(w) // 128), 1, -(-w.shape[1] // 128), 1)), _modelopt("FP8_PB_WO"), ("modelopt-fp8-block",)),
-    "modelopt-nvfp4": _nvfp4("modelopt-nvfp4", ".weight_scale_2", ".weight", lambda _: 2.0**-14, _NV_MO),
-    "modelopt-nvfp4 odd": _nvfp4("modelopt-nvfp4", ".weight_scale_2", ".weight", lambda _: 0.0000831, _NV_MO),
+    "modelopt-nvfp4": _nvfp4("modelopt-nvfp4", ".weight_scale_2", ".weight", lambda _: 2.0**-13, _NV_MO),
+    "modelopt-nvfp4 odd": _nvfp4("modelopt-nvfp4", ".weight_scale_2", ".weight", lambda _: 0.00013171, _NV_MO),
     "modelopt-nvfp4 unequal": _nvfp4("modelopt-nvfp4", ".weight_scale_2", ".weight", _unequal, _NV_MO),
     "modelopt-mxfp8": Form(lambda w, _: v.fp8(w, ".weight_scale", (1, 32), "U8"), _modelopt("MXFP8", group_size=32), ("modelopt-mxfp8",)),
     "modelopt-mxfp4": Form(lambda w, _: v.mxfp4(w, ".weight", ".weight_scale", ("U8", "U8")), _modelopt("W4A16_MXFP4", group_size=32), ("modelopt-mxfp4",)),
@@ -226,7 +228,19 @@ FORMS: dict[str, Form] = {
        for book in ("nf4", "fp4") for nested in (False, True)},
     "bnb-int8": Form(lambda w, _: v.bnb8(w), {"quant_method": "bitsandbytes", "load_in_8bit": True}, ("bnb-int8",)),
 }
-FORMS = {name.strip(): form for name, form in FORMS.items()}
+# How each form is written: the layout, and what it must be told. What is not here is read only.
+WRITTEN: dict[str, tuple[str, dict[str, Any]]] = {
+    "bf16": ("hf-bf16", {}), "f16": ("hf-f16", {}), "fp8-block F32": ("hf-fp8", {"scale_dtype": "F32"}), "fp8-block BF16": ("hf-fp8", {"scale_dtype": "BF16"}),
+    "fp8-block E8M0": ("hf-fp8", {"scale_dtype": "E8M0"}), "fp8-block 32x32": ("hf-fp8", {"block": (32, 32)}),
+    "ct-int4-zeros": ("ct-int4", {"zero_points": True}), "ct-int4 g32": ("ct-int4", {"group": 32}),
+    "ct-nvfp4 odd": ("ct-nvfp4", {}), "modelopt-nvfp4 odd": ("modelopt-nvfp4", {}), "awq-int4 BF16": ("awq-int4", {}),
+    "gptq-int4 v2": ("gptq-int4", {}), "gptq-int4 v2 asymmetric": ("gptq-int4", {}), "gptq-int4 v2 g_idx": ("gptq-int4", {}),
+    "ct-fp8-tensor static": ("ct-fp8-tensor", {}),
+    **{name: (name, {}) for name in ("ct-fp8-tensor", "ct-fp8-channel", "ct-fp8-block", "ct-mxfp8", "ct-int8", "ct-int4", "ct-nvfp4", "ct-mxfp4", "modelopt-fp8",
+                                     "modelopt-fp8-channel", "modelopt-fp8-block", "modelopt-nvfp4", "modelopt-mxfp8", "awq-int4")},
+}
+FORMS = {name: form._replace(layout=WRITTEN[name][0], back=WRITTEN[name][1]) if name in WRITTEN else form
+         for spelled, form in FORMS.items() for name in [spelled.strip()]}
 
 
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -287,6 +301,11 @@ def read_parts(folder: Path, stem: str) -> Parts:
         if name.startswith(stem) and name[len(stem) : len(stem) + 1] in ("", ".", "_"):
             found[name[len(stem) :]] = (dtype, array)
     return found
+
+
+def tensors_of(folder: Path) -> dict[str, tuple[str, np.ndarray]]:
+    """Every tensor of a folder."""
+    return {name: (dtype, array) for name, dtype, array in _tensors(folder)}
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, str, np.ndarray]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from weighbridge.checkpoint.dtypes import BITS
-from weighbridge.convert.apply import Reading, apply
+from weighbridge.convert.apply import apply
+from weighbridge.convert.reading import Reading
 from weighbridge.convert.shape import SlabPlan
 from weighbridge.convert.slab import Loss, Slab, container, new_slab
 from weighbridge.formats.values import Scratch

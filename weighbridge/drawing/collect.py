@@ -34,7 +34,7 @@ class Leaf(NamedTuple):
     scale_shape: tuple[int, ...]
     kind: WeightKind
     bytes: int
-    part: cuts.Part | None
+    part: cuts.CutPart | None
 
 
 class Item(NamedTuple):
@@ -58,13 +58,13 @@ class Shape(NamedTuple):
     own: dict[str, int]
 
 
-class Module:
+class NameNode:
     """One place in the tree of names. `mains` are the weights of children, under the child's name."""
 
     __slots__ = ("children", "mains", "own", "shape")
 
     def __init__(self) -> None:
-        self.children: dict[str, Module] = {}
+        self.children: dict[str, NameNode] = {}
         self.mains: dict[str, int] = {}
         self.own: dict[str, int] = {}
         self.shape = NONE
@@ -78,7 +78,7 @@ class Collected:
         self.leaves: list[Leaf] = []
         self.shapes: list[Shape] = []
         self._leaf_numbers: dict[tuple[object, ...], int] = {}
-        self._modules: dict[str, Module] = {"": Module()}
+        self._modules: dict[str, NameNode] = {"": NameNode()}
         self._ranks = bool(case.checkpoint.ranks)
         self._weights()
         self._others()
@@ -145,14 +145,14 @@ class Collected:
                             NO_KIND._replace(problem=problem), tensor.nbytes, None)
                 _put(self._module(parent).own, word, name, self._number(leaf))
 
-    def _module(self, path: str) -> Module:
+    def _module(self, path: str) -> NameNode:
         """The module of a path, with all that it lies in. A parent is always made before its children."""
         found = self._modules.get(path)
         if found is not None:
             return found
         parent, _, word = self._split(path)
         above = self._module(parent)
-        found = self._modules[path] = above.children.setdefault(word, Module())
+        found = self._modules[path] = above.children.setdefault(word, NameNode())
         return found
 
     def _split(self, path: str) -> tuple[str, str, str]:
@@ -186,7 +186,7 @@ class Collected:
                 self.shapes.append(Shape(items, module.own))
         return module.shape
 
-    def _shape(self, module: Module) -> int:
+    def _shape(self, module: NameNode) -> int:
         self.shapes.append(Shape(_items(module), module.own))
         return len(self.shapes) - 1
 
@@ -199,7 +199,7 @@ def _put(own: dict[str, int], word: str, name: str, number: int) -> None:
     own[key] = number
 
 
-def _items(module: Module) -> tuple[Item, ...]:
+def _items(module: NameNode) -> tuple[Item, ...]:
     """The children, with those folded whose names are numbers and which are alike."""
     mains, children = module.mains, module.children
     out: list[Item] = []

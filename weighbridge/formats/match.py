@@ -24,6 +24,7 @@ from weighbridge.formats.schemes import SCHEMES
 CARRIED = frozenset({"k_scale", "v_scale", "q_scale", "kv_scale", "output_scale", "k_bias", "v_bias", "prob_output_scale"})
 SHAPE = ".weight_shape"
 _BARE = ("_blocks", "_scales", "_scale_inv", "_scale")  # suffixes without a dot
+NO_SIZE = {"block": "no-block-size", "group": "no-group-size"}  # codes of problems
 _SLICES = (2, 4, 8, 16)  # a file that was cut for so many ranks first restarts its grid in each slice
 Heads = tuple[tuple[str, str, tuple[int, ...]], ...]  # (suffix, dtype, shape), sorted
 
@@ -172,8 +173,9 @@ class Matcher:
         present = {suffix: (dtype, shape) for suffix, dtype, shape in heads}
         if len(present) == 1:
             (suffix, (dtype, shape)), = present.items()
-            return _alone(suffix, dtype, shape)
+            return self._alone(suffix, dtype, shape)
         near: list[tuple[Scheme, str]] = []
+        unclaimed: dict[str, str] = {}
         for scheme in self.ordered:
             dtypes = _dtypes(scheme, present)
             if dtypes is None:
@@ -191,7 +193,9 @@ class Matcher:
                     return fit
                 near.append((scheme, fit))
             if not self._sizes(scheme):
-                near.append((scheme, f"{scheme.name} needs the size of a {'block' if _needs(scheme, BLOCK) else 'group'}, and the configuration claims none"))
+                unclaimed.setdefault("block" if _needs(scheme, BLOCK) else "group", scheme.says)
+        if unclaimed:
+            return Fit(None, shape, code=NO_SIZE[next(iter(unclaimed))], problem="; ".join(_unclaimed(size, says) for size, says in unclaimed.items()))
         return _unexplained(present, self._nearest(near, present))
 
     def _nearest(self, near: list[tuple[Scheme, str]], present: Mapping[str, tuple[str, tuple[int, ...]]]) -> list[str]:
@@ -201,23 +205,35 @@ class Matcher:
             near = [(scheme, text) for scheme, text in near if meant(scheme)] or near
         return [text for _, text in near]
 
+    def _alone(self, suffix: str, dtype: str, shape: tuple[int, ...]) -> Fit:
+        """A tensor without companions: its values themselves, or codes that have lost their scale."""
+        if suffix in (".weight", "") and dtype not in FP8 and dtype not in ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0"):
+            return Fit(plain(dtype), shape)
+        if suffix in (".weight", "", ".weight_packed", "_blocks", ".qweight"):
+            scales = self._scales_of(suffix, dtype)
+            return Fit(None, shape, code="weight-without-scale", problem=f"{dtype} {list(shape)} without a scale{f' (no {scales} beside it)' if scales else ''}")
+        return Fit(None, shape, code="scale-without-weight", problem=f"{suffix.lstrip('._')} {dtype} {list(shape)} without its weight")
+
+    def _scales_of(self, suffix: str, dtype: str) -> str:
+        """The names under which the claimed method, or else any, keeps the scales of such codes."""
+        fits = [s for s in self.ordered if suffix in s.code.suffixes and dtype in s.code.dtypes]
+        claimed = [s for s in fits if self.claims.family in s.methods] or fits
+        names = dict.fromkeys(f.suffix.lstrip("._") for s in claimed for f in s.factors if f.role in (Role.SCALE, Role.DIVISOR))
+        return " or ".join(names)
+
     def _sizes(self, scheme: Scheme) -> list[tuple[tuple[int, int] | None, int]]:
         blocks = self.blocks if _needs(scheme, BLOCK) else [None]
         groups = self.groups if _needs(scheme, GROUP) else [0]
         return [(block, group) for block in blocks for group in groups]
 
 
+def _unclaimed(size: str, says: str) -> str:
+    keys = "weight_block_size" if size == "block" else "group_size"
+    return f"the configuration claims no size of a {size} ({keys}), and its scales do not say it: other sizes have as many ({says})"
+
+
 def _needs(scheme: Scheme, size: int) -> bool:
     return any(size in field.block for field in every_field(scheme.fields))
-
-
-def _alone(suffix: str, dtype: str, shape: tuple[int, ...]) -> Fit:
-    """A tensor without companions: its values themselves, or codes that have lost their scale."""
-    if suffix in (".weight", "") and dtype not in FP8 and dtype not in ("F4", "F6_E2M3", "F6_E3M2", "F8_E8M0"):
-        return Fit(plain(dtype), shape)
-    if suffix in (".weight", "", ".weight_packed", "_blocks", ".qweight"):
-        return Fit(None, shape, code="weight-without-scale", problem=f"{dtype} {list(shape)} without a scale")
-    return Fit(None, shape, code="scale-without-weight", problem=f"{suffix.lstrip('._')} {dtype} {list(shape)} without its weight")
 
 
 def _dtypes(scheme: Scheme, present: Mapping[str, tuple[str, tuple[int, ...]]]) -> tuple[tuple[str, str], ...] | None:

@@ -150,7 +150,7 @@ def _spelled(form: Form, lead: tuple[int, ...], rows: int, cols: int, axes: int)
 
 
 class Scheme(NamedTuple):
-    """One spelling in the wild. `layout` is the name for `--to` of files that are written so (empty: read only).
+    """One spelling in the wild. Which layouts write it, their rows say (`layouts.rows`).
 
     `strategy` is the field's word: none, tensor, channel, group, block. `methods` are the families of claims (`claim.Claim.family`) under which it
     is published; where two schemes fit the same headers, the one whose method is claimed is meant. `says` is one phrase for people.
@@ -162,7 +162,6 @@ class Scheme(NamedTuple):
     code: Field
     factors: tuple[Field, ...]
     methods: tuple[str, ...]
-    layout: str = ""
     turned: bool = False
     refused: str = ""  # why its values cannot be read, where they cannot
     padded: bool = False  # a grid of scales may have more columns than its weight

@@ -21,7 +21,7 @@ HELPER_ROLE = "helpers"  # zero points, global scales, shapes, rank numbers, and
 NUMBERS = frozenset({"weight_g_idx", "rank", "local_expert_indices"})
 
 
-class Row(NamedTuple):
+class SurveyRow(NamedTuple):
     """What one line of the report groups by."""
 
     role: str
@@ -55,7 +55,7 @@ class Pair(Sum):
 
     __slots__ = ("helpers", "kind", "row", "scale_shape", "shape")
 
-    def __init__(self, row: Row, kind: WeightKind, weight: Tensor, scale: Tensor | None, beside: tuple[str, ...]) -> None:
+    def __init__(self, row: SurveyRow, kind: WeightKind, weight: Tensor, scale: Tensor | None, beside: tuple[str, ...]) -> None:
         super().__init__()
         self.row, self.kind, self.shape = row, kind, weight.shape
         self.scale_shape: tuple[int, ...] = scale.shape if scale is not None else ()
@@ -97,7 +97,7 @@ class Survey:
         self.matcher = Matcher(_turned(claims) if self.neuron else claims)
         self.roles, self.family_problem = family_roles(checkpoint.config)
         self.odd: dict[tuple[str, str], list[str]] = defaultdict(list)  # (code, message) -> names
-        self.rows: dict[Row, Sum] = {}
+        self.rows: dict[SurveyRow, Sum] = {}
         self.total = Sum()
         self.quantized = self.helpers = 0
         key_names = keys_of(checkpoint.tensors)
@@ -173,7 +173,7 @@ class Survey:
         tensors = self.checkpoint.tensors
         own = {key.suffix: tensor} | {s: other for s in (*key.scales, *key.helpers) if (other := tensors.get(stem + s)) is not None}
         kind = read_kind(self.matcher, key.suffix, own, scale)
-        row = Row(key.role, tensor.dtype, kind.strategy, kind.block, *((chosen, scale.dtype) if scale is not None else (None, None)), kind.scheme or None,
+        row = SurveyRow(key.role, tensor.dtype, kind.strategy, kind.block, *((chosen, scale.dtype) if scale is not None else (None, None)), kind.scheme or None,
                   kind.word(tensor.dtype))
         return Pair(row, kind, tensor, scale, tuple(own)[1:])
 
@@ -207,7 +207,7 @@ class Survey:
             tensor = tensors[name]
             each = Sum()
             each.count, each.bytes = 1, tensor.nbytes
-            self.rows.setdefault(Row(HELPER_ROLE, tensor.dtype, "none", None, None, None, None, kind_of_dtype(tensor.dtype)), Sum()).add(each)
+            self.rows.setdefault(SurveyRow(HELPER_ROLE, tensor.dtype, "none", None, None, None, None, kind_of_dtype(tensor.dtype)), Sum()).add(each)
             self.total.bytes += tensor.nbytes
             self.helpers += 1
             if key.what != "helper" and key.weight_name(name) not in tensors:

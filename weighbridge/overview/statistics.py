@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from weighbridge.check.case import Case
 from weighbridge.check.scales import scales_of
 from weighbridge.overview.groups import Kindred
-from weighbridge.overview.layers import Place, main_stack
+from weighbridge.overview.layers import LayerPlace, main_stack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ def scales(case: Case, kindreds: list[Kindred]) -> dict[str, Any]:
     for kindred in kindreds:
         if not kindred.scale:
             continue
-        place = Place(kindred)
+        place = LayerPlace(kindred)
         name = place.name if place.stack == main else place.full
         number = columns.setdefault((name, kindred.key.role, kindred.pair.row.scale_suffix or "" if kindred.pair else ""), len(columns))
         layer = place.layer

@@ -13,13 +13,14 @@ import msgspec
 from weighbridge.version import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.errors import Problem, Refused
+from weighbridge.errors import Problem, Refused, folded
 from weighbridge.formats.element import ELEMENTS, middle
 from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.formats.schemes import CENTRED, SCHEMES
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.options import Options
+from weighbridge.layouts.rows import ROWS
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
 from weighbridge.plan.cover import Fragment, Rect, cover, nests
@@ -151,7 +152,7 @@ class Plan:
         """Raise all problems that the user has not allowed."""
         left = self.open_problems
         if left:
-            raise Refused(left)
+            raise Refused(folded(left))
 
 
 def make_plan(source: Source, layout: str, options: Options) -> Plan:
@@ -161,7 +162,7 @@ def make_plan(source: Source, layout: str, options: Options) -> Plan:
     problems = source.problems + demands
     if demands:
         return Plan(source, layout, options, [], problems)
-    resolver = Resolver(source, options)
+    resolver = Resolver(source, options, layout)
     targets = [resolver.target(s) for s in rules.stored(source, options)]
     known = {p.where for p in problems}
     problems = problems + [p for p in resolver.problems if p.where not in known]
@@ -177,8 +178,9 @@ def _without_echo(problems: list[Problem]) -> list[Problem]:
 class Resolver:
     """Turns stored destination tensors into targets, one after the other."""
 
-    def __init__(self, source: Source, options: Options) -> None:
+    def __init__(self, source: Source, options: Options, layout: str) -> None:
         self.source, self.options = source, options
+        self.static = layout in ROWS and "static" in ROWS[layout].activations
         self.problems: list[Problem] = []
         stated = source.checkpoint.manifest.get("options")
         self.stated = stated if isinstance(stated, dict) else {}
@@ -194,10 +196,10 @@ class Resolver:
         return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces), self._carried(encoding, pieces))
 
     def _carried(self, encoding: Encoding, pieces: list[Piece]) -> dict[str, Tensor]:
-        """Scales of the layer's input, where source and destination count them alike: for codes of the same element."""
+        """Scales of the layer's input, where the layout has some, and source and destination count them alike: for codes of the same element."""
         sources = {f.source for p in pieces for f in p.fragments}
         wanted = [f for f in encoding.factors if f.role in (Role.ACTIVATION, Role.ACTIVATION_DIVISOR)]
-        if not wanted or len(sources) != 1:
+        if not self.static or not wanted or len(sources) != 1:
             return {}
         bound = self.source.bound[sources.pop()]
         if bound.encoding.element != encoding.element:

@@ -175,7 +175,7 @@ class Reader:
         """Scales that are NaN, infinite or zero (negative, too, where codes have a sign of their own), with the first place of each tensor."""
         found: dict[int, list[Problem]] = {}
         listed = [(b, f) for b in self.source.bound if b.encoding.quantized for f in b.encoding.stored_fields
-                  if f.role in (Role.SCALE, Role.DIVISOR) and b.tensor(f) is not None]
+                  if f.role in (Role.SCALE, Role.DIVISOR) and b.tensor(f) is not None and not any(i.role is Role.OFFSET for i in f.inner)]
         with self.unchanged():
             for group, raw in self.scales(listed):
                 if _all_good(group, raw):

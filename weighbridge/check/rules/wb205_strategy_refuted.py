@@ -58,7 +58,7 @@ def _strategies(claim: Stated) -> set[str]:
                                                                                                      set()) if claim.family == "modelopt" else set()
 
 
-def _strategy(s: claim_find.Stored) -> str:
+def _strategy(s: claim_find.StoredKind) -> str:
     """By the scale's shape alone: one value, a column of rows, or a grid. Empty where that leaves two readings."""
     rows, columns = s.shape[-2:] if len(s.shape) >= 2 else (1, 1)
     grid = tuple(n for n in s.scale_shape[-2:])

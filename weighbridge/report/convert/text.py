@@ -22,6 +22,7 @@ def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
         head = ("--attention", "q/k/v", "o_proj", "bytes of all layers", "error, measured on Gaussian blocks", "chosen")
         rows = [(r["mode"], r["qkv"], r["o"], r["bytes"], r["error"], "*" if r["chosen"] else "") for r in document["attention"]]
         lines += ["What the forms of attention cost:", table(head, rows), ""]
+    lines += _plain(document, says)
     lines += _notes(document, markdown)
     lines.append(findings(document.get("findings", []), markdown))
     return "\n".join(lines)
@@ -41,8 +42,16 @@ def result_text(document: dict[str, Any], markdown: bool = False) -> str:
     for name in ("copied", "rewritten", "dropped"):
         if document.get(name):
             lines.append(f"{name}: {', '.join(map(says, document[name]))}")
+    lines += ["", *_plain(document, says)]
     return "\n".join([*lines, *_notes(document, markdown)]).rstrip()
 
+
+def _plain(document: dict[str, Any], says: Callable[[Any], str]) -> list[str]:
+    """Weights that the layout cannot hold quantized, by reason: their values are stored plain."""
+    rows = document.get("stay_plain") or []
+    lines = [f"{count(row['count'], 'weight')} stored plain, the first is {says(row['first'])}: {says(row['why'])}" for row in rows[:5]]
+    more = [f"and {count(len(rows) - 5, 'reason')} more"] if len(rows) > 5 else []
+    return [*lines, *more, ""] if lines else []
 
 
 def _notes(document: dict[str, Any], markdown: bool) -> list[str]:
