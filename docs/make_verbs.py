@@ -121,9 +121,12 @@ VERBS: dict[str, Verb] = {
         'wb.load("MiniMax-M2").capture([1, 2, 3])',
         "[bring-up](../bring-up.md), with a table of symptoms", loose=True),
     "explain": Verb(
-        "A rule, a number format, a term, a reader's way of matching a skip list, or one real tensor worked by hand: every number of that comes from the file. "
+        "A rule, a number format, a scheme (how a weight is stored, byte for byte), a term, a reader's way of matching a skip list, or one real tensor worked by hand: "
+        "every number of that comes from the file. "
         "`--html` makes a page of it, `-o FILE.svg` the picture alone.",
         (Example("A number format:", "weighbridge explain e4m3fn"),
+         Example("A scheme, and the list of them:", "weighbridge explain awq-int4"),
+         Example("", "weighbridge explain formats", most=24),
          Example("A term:", "weighbridge explain weight_scale_inv"),
          Example("One tensor, worked by hand:", f"weighbridge explain DEMO {EXPERT}"),
          Example("A rule:", "weighbridge explain WB502"),

@@ -137,7 +137,7 @@ def open(src: str | os.PathLike[str]) -> Model:  # noqa: A001 - `wb.open` is the
 
 
 def explain(what: str) -> dict[str, Any]:
-    """A rule (`WB304`), a number format (`e4m3fn`), a term (`weight_scale_inv`), or `terms`, `rules`, `skip-list`: see `weighbridge.explain/1`."""
+    """A rule (`WB304`), a number format (`e4m3fn`), a scheme (`ct-int4`), a term, or `terms`, `formats`, `rules`, `skip-list`: see `weighbridge.explain/1`."""
     from weighbridge.lessons.pages import document
 
     return document(what)

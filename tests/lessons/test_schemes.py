@@ -111,6 +111,12 @@ def test_nothing_in_the_picture_overlaps(told: dict[str, Any]) -> None:
     """Texts on one line stand apart, inside the picture; all bits of a word are there."""
     root = ElementTree.fromstring(scheme_svg.picture(told))
     every.stand_apart(root)
+    for cell in (e for e in root.iter(SVG + "rect") if len(e)):
+        x, y, right, bottom = (float(cell.get(k, 0)) for k in ("x", "y", "width", "height"))
+        for element in root.iter(SVG + "text"):
+            start = float(element.get("x", 0)) - (2.7 * len(element.text or "") if "mid" in element.get("class", "") else 0)
+            covered = y < float(element.get("y", 0)) < y + bottom and start < x + right and start + 5.4 * len(element.text or "") > x
+            assert not covered, (element.text, cell.get("x"))
     cells = [e for e in root.iter(SVG + "title") if (e.text or "").startswith("bit ")]
     assert len(cells) == sum(p["words"] * p["word"] for p in told["packings"])
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.failures import tools
 from tests.inspection import tables
-from tests.lessons import tensors
+from tests.lessons import every, tensors
 from tests.lessons.tensors import NAME, fp8
 from weighbridge.api import Model, plan_for
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -264,3 +264,26 @@ def test_every_kind_of_weight_of_published_models(tmp_path: Path, monkeypatch: p
         worked += 1
         assert max(map(len, explain_tensor.text(told).split("\n"))) <= 110
     assert worked >= 7
+
+
+@pytest.mark.parametrize("group", [-1, 2, 1 << 30])
+def test_a_group_outside_the_grid_is_refused(tmp_path: Path, group: int) -> None:
+    """A hostile g_idx points nowhere: words, no traceback and no value of another group."""
+    weight = every.make(tmp_path / "c", "gptq-int4", order=True)
+    groups = np.frombuffer(weight.raw[".g_idx"][0], "<i4").copy()
+    groups[7] = group
+    name = weight.folder / "model.safetensors"
+    raw = name.read_bytes()
+    name.write_bytes(raw.replace(weight.raw[".g_idx"][0], groups.tobytes()))
+    with pytest.raises(WeighbridgeError, match="g_idx holds groups") as refused:
+        document(weight.checkpoint, weight.name)
+    assert refused.value.first.code == "encoding"
+
+
+@pytest.mark.parametrize("width", [-1, 0, 1, 89, 97, 1 << 62])
+def test_a_width_that_is_none_is_not_believed(tmp_path: Path, width: int) -> None:
+    """`weight_shape` counts where its words are the stored ones; 89 to 96 values of 4 bits fill the same twelve words."""
+    weight = every.make(tmp_path / "c", "ct-int4-channel")
+    name = weight.folder / "model.safetensors"
+    name.write_bytes(name.read_bytes().replace(weight.raw[".weight_shape"][0], np.array([64, width], "<i8").tobytes()))
+    assert document(weight.checkpoint, weight.name)["tensor"]["columns"] == (89 if width == 89 else 96)

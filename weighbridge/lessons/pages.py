@@ -27,7 +27,6 @@ _SPELLINGS = {
     "f16": ("float16", "half", "fp16"),
     "f32": ("float32", "fp32"),
     "int8": ("i8", "w8a8"),
-    "fp4-book": ("bnb-fp4-codes",),
     "int4": ("w4a16",),
 }
 SPELLED = {word: name for name, words in _SPELLINGS.items() for word in words}
