@@ -33,7 +33,8 @@ class Loads(NamedTuple):
 class LayoutRow(NamedTuple):
     """One layout. `schemes` are rows of `formats.schemes.SCHEMES`, the usual one first; `writer` is the file in `layouts/configs/`.
 
-    `family` is the claim's method, empty where there is none. `block`, `group`, `scale_dtype` are defaults (None, 0 and "" where there is no choice).
+    `family` is the claim's method, empty where there is none. `block`, `group`, `scale_dtype` are defaults (None, 0 and "" where there is no choice);
+    for packed integers the scale dtype is that of a BF16 model: it follows the model's.
     `activations`: which scales of activations it can do: `none`, `dynamic`, `static`; the first is written unless static ones are given.
     """
 
@@ -156,12 +157,12 @@ ROWS: dict[str, LayoutRow] = {r.name: r for r in (
         _yes("vllm", "compute capability 8.0 or more; BF16 activations", _MO_VLLM, 80), _yes("sglang", "", _MO_SGLANG), _TF_MODELOPT,
         _yes("tensorrt-llm", "", _MO_TRT), _no("mlx", "of ModelOpt it takes NVFP4 alone", _MLX))),
     LayoutRow("gptq-int4", "GPTQ INT4, version 2: words of input channels, with zero points", ("gptq-int4",), "gptq", "gptq",
-              ("--group",), None, 128, "F16", ("none",), (
+              ("--group",), None, 128, "BF16", ("none",), (
         _yes("vllm", "where every zero point is the middle (sym) and groups are in order (no desc_act)", "vLLM 0.33.0, auto_gptq.py"),
         _yes("sglang", "", "SGLang 0.5.23, gptq.py"), _yes("transformers", "with gptqmodel installed", "transformers 5.24.0, gptqmodel 7.7.0"),
         _no("mlx", "it unpacks GPTQ as AWQ, along the other axis", _MLX))),
     LayoutRow("awq-int4", "AWQ INT4: words of output channels, with zero points", ("awq-int4",), "awq", "awq",
-              ("--group",), None, 128, "F16", ("none",), (
+              ("--group",), None, 128, "BF16", ("none",), (
         _yes("vllm", "", "vLLM 0.33.0, auto_awq.py"), _yes("sglang", "", "SGLang 0.5.23, awq/"),
         _yes("transformers", "with gptqmodel installed", "transformers 5.24.0, quantizers/quantizer_awq.py"),
         _yes("mlx", "biases are rounded to the dtype of the scales", _MLX), _yes("tensorrt-llm", "Llama, by a public report", "a public thread"),
