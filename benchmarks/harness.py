@@ -135,11 +135,13 @@ def peer_python(*modules: str) -> str | None:
     return python if result.returncode == 0 else None
 
 
-def arguments(description: str, rounds: int) -> argparse.Namespace:
+def arguments(description: str, rounds: int, only: bool = False) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"(default: {rounds})")
     parser.add_argument("--work", type=Path, help="folder for input and output (default: a temporary one)")
     parser.add_argument("--no-peers", action="store_true", help="leave out the public scripts and libraries")
+    if only:
+        parser.add_argument("--only", default="", metavar="TEXT", help="only what has this in its name")
     return parser.parse_args()
 
 

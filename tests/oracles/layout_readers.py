@@ -1,7 +1,7 @@
 """Readers of each layout: the formats' own libraries, from the files of a folder to float values under published names.
 
-compressed-tensors and ModelOpt decode by their own classes. gptqmodel and autoawq do not install beside this torch; what they do is written down here,
-a statement for each of theirs.
+compressed-tensors and ModelOpt decode by their own classes. gptqmodel and autoawq do not install beside this torch; what they do is written down
+here, a statement for each of theirs.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def modelopt(folder: Path) -> State:
         weight, scale = own["weight"], own["weight_scale"]
         f32, shape = torch.float32, weight.shape
         if algo in ("NVFP4", "W4A16_NVFP4"):
-            value = NVFP4QTensor(torch.Size((shape[0], 2 * shape[1])), f32, weight).dequantize(f32, scale=scale, double_scale=own["weight_scale_2"], block_sizes={-1: said["group_size"]})
+            packed = NVFP4QTensor(torch.Size((shape[0], 2 * shape[1])), f32, weight)
+            value = packed.dequantize(f32, scale=scale, double_scale=own["weight_scale_2"], block_sizes={-1: said["group_size"]})
         elif algo == "MXFP8":
             value = MXFP8QTensor(shape, f32, weight).dequantize(f32, scale=scale)
         elif algo == "FP8_PB_WO":

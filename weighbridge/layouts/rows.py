@@ -94,7 +94,8 @@ ROWS: dict[str, LayoutRow] = {r.name: r for r in (
         _yes("vllm", f"{_SHARED_CUT}; 32x32 blocks in DeepSeek-V4.1 alone; scales are rounded to powers of two on Blackwell", "vLLM 0.33.0, fp8.py"),
         _yes("sglang", f"{_SHARED_CUT}; scales are rounded to powers of two on Blackwell; LlamaForCausalLM drops all block scales in silence "
              "(sgl-project/sglang#30234)", "SGLang 0.5.23, fp8.py"),
-        _yes("transformers", "decoded on a CPU", "transformers 5.24.0, integrations/finegrained_fp8.py"),
+        _yes("transformers", "decoded on a CPU; a short last block is decoded wrong in silence (WB409)",
+             "transformers 5.24.0, integrations/finegrained_fp8.py; seen"),
         _yes("tensorrt-llm", "", "TensorRT-LLM main, _torch/model_config.py"),
         _yes("llama.cpp", "values are decoded", _GGUF), _yes("mlx", "values are decoded", "mlx-lm 0.32.2, models/"), _NXD)),
     LayoutRow("hf-mxfp4", "MXFP4 experts in one tensor for each layer, as gpt-oss has them", ("mxfp4-blocks",), "mxfp4", "mxfp4",
@@ -125,12 +126,14 @@ ROWS: dict[str, LayoutRow] = {r.name: r for r in (
     LayoutRow("ct-int4", "compressed-tensors, INT4 in words, one scale per group (W4A16)", ("ct-int4", "ct-int4-zeros"), *_CT,
               ("--group", "--zero-points", "--scale-dtype"), None, 128, "BF16", ("none",), (
         _yes("vllm", "sizes that Marlin can tile (64, 128); zero points in experts since 0.33", _CT_VLLM), _yes("sglang", "", _CT_SGLANG),
-        _yes("transformers", "with compressed-tensors installed; experts without zero points alone", _TF_CT), _no("tensorrt-llm", "it takes no INT4 of compressed-tensors", _CT_TRT),
+        _yes("transformers", "with compressed-tensors installed; experts without zero points alone", _TF_CT),
+        _no("tensorrt-llm", "it takes no INT4 of compressed-tensors", _CT_TRT),
         _yes("llama.cpp", _CT_ONE, _GGUF), _yes("mlx", "bytes are repacked, not rounded", _MLX))),
     LayoutRow("ct-nvfp4", "compressed-tensors, NVFP4 (NVFP4A16; NVFP4 with scales of the activations)", ("ct-nvfp4",), *_CT,
               ("--activation-scales",), None, 16, "F8_E4M3", ("none", "static"), (
         _yes("vllm", "joined parts must share the global scale: it warns once and goes on", _CT_VLLM), _yes("sglang", "", _CT_SGLANG),
-        _yes("transformers", "with compressed-tensors installed; no experts: their global scale is passed over in silence", _TF_CT), _yes("tensorrt-llm", "with scales of the activations alone (W4A4)", _CT_TRT),
+        _yes("transformers", "with compressed-tensors installed; no experts: their global scale is passed over in silence", _TF_CT),
+        _yes("tensorrt-llm", "with scales of the activations alone (W4A4)", _CT_TRT),
         _yes("llama.cpp", f"since ggml-org/llama.cpp#21095; {_CT_ONE.split(';')[0]}; bytes are repacked", _GGUF), _yes("mlx", "", _MLX))),
     LayoutRow("ct-mxfp4", "compressed-tensors, MXFP4 (MXFP4A16)", ("ct-mxfp4",), *_CT, (), None, 32, "U8", ("none",), (
         _yes("vllm", "", _CT_VLLM), _yes("sglang", "", f"{_CT_SGLANG}, schemes/compressed_tensors_w4a16_mxfp4.py"),
