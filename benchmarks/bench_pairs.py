@@ -96,7 +96,9 @@ def grade(source: Path, out: Path) -> str:
     grades = told["grades"]
     if grades.get("wrong"):
         return f"WRONG: {grades['wrong']} weights"
-    return f"bounded, {told['sqnr_db']:.1f} dB" if grades.get("bounded") else "exact" if grades.get("exact") else "identical"
+    if grades.get("bounded"):
+        return f"bounded, {told['total_sqnr_db'] or float('inf'):.1f} dB"
+    return "exact" if grades.get("exact") else "identical"
 
 
 def measure(pair: Pair, work: Path, options: Any) -> Iterator[str]:
