@@ -1,16 +1,17 @@
 """From one layout of safetensors to another, on a true-shape piece: how exact, how fast, and beside the tool that people use for that pair.
 
-    python -m benchmarks.bench_pairs [--rounds N] [--work FOLDER] [--no-peers] [--only TEXT]
+    python -m benchmarks.bench_pairs [--rounds N] [--work FOLDER] [--no-peers] [--only REGEX]
 
-The piece is one layer of MiniMax-M2 with 24 experts, its attention and a small vocabulary, 0.5 GB of FP8. Every other source is made from it. A pair is
-graded by `verify` once. Then whole processes run by turns: ours, ours on a tiny checkpoint (start-up), plain writes of the same bytes, the peer's.
+The piece is one layer of MiniMax-M2 with 24 experts, its attention and a small vocabulary, 0.5 GB of FP8. Every other source is made from it. A pair
+is graded by `verify` once. Then whole processes run by turns: ours, ours on a tiny checkpoint (start-up), plain writes of the same bytes, the peer's.
 
-Peers: compressed-tensors' converters and llm-compressor's model_free_ptq, when the Python of WEIGHBRIDGE_PEERS_PYTHON has them. A pair without a peer has
-none that runs on a CPU; the public scripts for it want CUDA (benchmarks/README.md).
+Peers: compressed-tensors' converters and llm-compressor's model_free_ptq, when a Python of WEIGHBRIDGE_PEERS_PYTHON has them. A pair without a peer
+has none that runs on a CPU; the public scripts for it want CUDA (benchmarks/README.md).
 """
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ OURS = "import json, sys, weighbridge as wb; wb.open(sys.argv[1]).convert(sys.ar
 _CT = "import sys; from compressed_tensors.entrypoints.convert import *; convert_checkpoint(sys.argv[1], sys.argv[2], {})"
 _PTQ = ("import sys; from llmcompressor import model_free_ptq; model_free_ptq(sys.argv[1], sys.argv[2], scheme={!r}, "
         "ignore=['re:.*gate$', 'lm_head', 're:.*embed_tokens'], max_workers=2, device='cpu'{})")
-_FIRST = ", converter=__import__('compressed_tensors.entrypoints.convert', fromlist=['x']).FP8BlockDequantizer.from_pretrained(sys.argv[1])"
+# llm-compressor 0.14 needs compressed-tensors 0.19, whose converter takes names.
+_FIRST = ", converter=__import__('compressed_tensors.entrypoints.convert', fromlist=['x']).FP8BlockDequantizer(targets=[r're:.*(proj|w1|w2|w3)$'])"
 _FROM_FP8 = _CT.format("FP8BlockDequantizer.from_pretrained(sys.argv[1])")
 _FROM_CT = _CT.format("CompressedTensorsDequantizer(sys.argv[1])")
 _FROM_MODELOPT = _CT.format("ModelOptNvfp4Converter(ignore=['lm_head', 're:.*gate$', 're:.*embed_tokens'], targets=[r're:.*(proj|w1|w2|w3)$'])")
@@ -131,7 +133,7 @@ def main() -> None:
     with harness.work_folder(options.work) as work, harness.foreign_load():
         print("| pair | verify | net | plain writes / net | peer / ours |\n| --- | --- | --- | --- | --- |")
         for pair in PAIRS:
-            if options.only in command(pair):
+            if re.search(options.only, command(pair)):
                 print("| " + " | ".join(measure(pair, work, options)) + " |", flush=True)
 
 
