@@ -188,7 +188,8 @@ def _keep(source: Encoding, target: Encoding, moved: int, options: Options, fact
         return None
     same_words = [(f.element, f.packing) for f in source.fields if f.weighs] == [(f.element, f.packing) for f in target.fields if f.weighs]
     if one.inner and one.inner[0].role is not two.inner[0].role:
-        return Step("respell", Kind.KEEP, True, 2.0**-23, 0.0, "the same codes and block scales; the tensor's scale becomes its reciprocal, within one unit of F32")
+        # Five roundings of half a unit: the reciprocal's, and on either side the block scale's by the tensor's and the value's.
+        return Step("respell", Kind.KEEP, True, 5 * 2.0**-24, 0.0, "the same codes and block scales; the tensor's scale becomes its reciprocal, within one unit of F32")
     if contains(two.element, one.element):
         if one.dtype != two.dtype:
             return RESPELL
