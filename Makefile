@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 ORACLES := .venv-oracles
-# The formats' own libraries; their rounding is what the oracles compare with. ModelOpt imports requests without saying so.
-LIBRARIES := compressed-tensors==0.20.0 bitsandbytes==0.50.2 nvidia-modelopt==0.47.0 requests 'mlx[cpu]==0.32.4'
+# The formats' own libraries; their rounding is what the oracles compare with. ModelOpt imports requests without saying so; transformers loads FP8 and
+# bitsandbytes by accelerate.
+LIBRARIES := compressed-tensors==0.20.0 bitsandbytes==0.50.2 nvidia-modelopt==0.47.0 requests accelerate==1.15.0 'mlx[cpu]==0.32.4'
 # Environments of readers for `make test-readers`: one that is not there is made, one that cannot be made is left out with its reason.
 READERS ?= .venv-readers
 BROWSER := tests/browser

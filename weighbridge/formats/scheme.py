@@ -87,6 +87,11 @@ class Field(NamedTuple):
         """Whether it has a part in the weight's value."""
         return self.role in (Role.CODE, Role.SCALE, Role.DIVISOR, Role.ZERO, Role.ORDER, Role.OFFSET)
 
+    @property
+    def integers_in_words(self) -> bool:
+        """Whether it holds packed integers: INT4 in words of I32, say."""
+        return self.packing.packed and self.element in ELEMENTS and ELEMENTS[self.element].kind in ("int", "offset")
+
     def grid(self, rows: int, cols: int) -> tuple[int, int]:
         """Values of this field for a matrix of [rows, cols] stored values."""
         if self.flat:

@@ -50,6 +50,11 @@ def _with_sizes(scheme: Scheme, layout: str, options: Options, scale_dtype: str)
     return _encoding(scheme.name, options.block, options.group or row(layout).group, ((scale.suffix, wanted),))
 
 
+def _kept_dtype(source: Source, scheme: Scheme) -> str:
+    """The scale dtype that comes from the source, if the scheme can say it."""
+    return source.packed_scale_dtype if scheme.code.integers_in_words else source.scale_dtype
+
+
 @cache
 def _encoding(scheme: str, block: tuple[int, int], group: int, dtypes: tuple[tuple[str, str], ...]) -> Encoding:
     """One object for equal encodings: plans look ways up by it."""
@@ -78,7 +83,7 @@ class _Chooser:
         self.files = 1 + self.inventory.sizes.get("layers", 0)
         # A family whose files say `.scale` keeps that spelling.
         own = {b.encoding.scheme for b in source.bound}
-        listed = [] if layout in PLAIN else [_with_sizes(s, layout, options, source.scale_dtype) for s in _said(_schemes(layout, options), options)]
+        listed = [] if layout in PLAIN else [_with_sizes(s, layout, options, _kept_dtype(source, s)) for s in _said(_schemes(layout, options), options)]
         self.encodings = sorted(listed, key=lambda e: e.scheme not in own or e.element != listed[0].element)
 
     def stored(self) -> list[Stored]:

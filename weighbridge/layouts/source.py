@@ -105,6 +105,24 @@ class Source:
         """The dtype of its scales: the first that a weight has, or had; empty where nothing is scaled."""
         return next((b.scale.dtype for b in self.bound if b.scale is not None), self.kept.scale_dtype if self.kept else "")
 
+    @cached_property
+    def model_dtype(self) -> str:
+        """The 16-bit dtype of most bytes of its plain tensors, in which readers compute; BF16 where none has one."""
+        sizes = {"BF16": 0, "F16": 0}
+        for bound in self.bound:
+            if bound.encoding.dtype in sizes:
+                sizes[bound.encoding.dtype] += bound.nbytes
+        return max(sizes, key=lambda dtype: sizes[dtype])
+
+    @cached_property
+    def packed_scale_dtype(self) -> str:
+        """The dtype of scales beside packed integers: the source's where it has such codes, so that a repack is exact, else the model's.
+
+        vLLM loads these scales into parameters of the model's dtype; any other would be rounded there in silence.
+        """
+        own = (b.scale.dtype for b in self.bound if b.scale is not None and b.encoding.code.integers_in_words)
+        return next(own, self.model_dtype)
+
     @property
     def scales(self) -> int:
         return sum(1 for b in self.bound if b.scale is not None)
