@@ -3,8 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 ORACLES := .venv-oracles
-# The formats' own libraries; their rounding is what the oracles compare with. ModelOpt imports requests without saying so.
-LIBRARIES := compressed-tensors==0.20.0 bitsandbytes==0.50.2 nvidia-modelopt==0.47.0 requests 'mlx[cpu]==0.32.4'
+# The formats' own libraries; their rounding is what the oracles compare with. ModelOpt imports requests without saying so; transformers loads FP8 and
+# bitsandbytes by accelerate.
+LIBRARIES := compressed-tensors==0.20.0 bitsandbytes==0.50.2 nvidia-modelopt==0.47.0 requests accelerate==1.15.0 'mlx[cpu]==0.32.4'
+# Environments of readers for `make test-readers`: one that is not there is made, one that cannot be made is left out with its reason.
+READERS ?= .venv-readers
 BROWSER := tests/browser
 PAGES := out/browser
 PYTEST_ARGS ?=
@@ -13,7 +16,7 @@ PARALLEL ?= -n auto --maxprocesses 4 --dist loadscope
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-flips test-matrix test-oracles test-browser bench docs clean
+.PHONY: help install demo test test-faults test-flips test-matrix test-oracles test-readers test-browser bench docs clean
 
 help:
 	@echo 'make demo           install, then walk through every verb on the demo checkpoint; pictures and a page stay in out/demo'
@@ -22,6 +25,7 @@ help:
 	@echo 'make test-flips     flip 1,000 random bits of converted checkpoints: verify must find each'
 	@echo 'make test-matrix    every stored form to every layout, and nine real tables (make test tries some of them)'
 	@echo 'make test-oracles   run the tests against torch, transformers and the libraries of the formats'
+	@echo 'make test-readers   ask vLLM, SGLang, transformers, llama.cpp and mlx-lm themselves (environments of their own in $(READERS), 5 GB)'
 	@echo 'make test-browser   open the pages in a headless Chromium; screenshots go to $(PAGES)/screenshots'
 	@echo 'make bench          run the benchmarks (benchmarks/README.md); BENCH_ARGS goes to both'
 	@echo 'make docs           make the pages and pictures of docs/, and the site in out/site'
@@ -75,6 +79,10 @@ test-matrix: $(VENV)/.stamp-test
 test-oracles: $(ORACLES)/.stamp
 	@$(ORACLES)/bin/python -m pytest tests/oracles $(PYTEST_ARGS)
 
+test-readers: $(VENV)/.stamp-test
+	@PYTHON=$(PYTHON) tests/oracles/readers/environments.sh $(READERS)
+	@WEIGHBRIDGE_READERS=$(abspath $(READERS)) $(VENV)/bin/python -m pytest tests/oracles/readers $(PYTEST_ARGS)
+
 test-browser: $(VENV)/.stamp-test $(BROWSER)/node_modules/.stamp
 	@rm -rf $(PAGES)
 	@$(VENV)/bin/python $(BROWSER)/pages.py $(PAGES)/pages
@@ -94,5 +102,5 @@ docs: $(VENV)/.stamp-docs
 	@$(VENV)/bin/python docs/make_site.py
 
 clean:
-	rm -rf $(VENV) $(ORACLES) $(BROWSER)/node_modules $(PAGES) build dist .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(ORACLES) $(READERS) $(BROWSER)/node_modules $(PAGES) build dist .pytest_cache .hypothesis .ruff_cache
 	find weighbridge tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -128,18 +128,20 @@ def peer(script: str) -> Path | None:
 
 
 def peer_python(*modules: str) -> str | None:
-    """The Python that runs the peers (WEIGHBRIDGE_PEERS_PYTHON, or this one) if it has the modules."""
-    python = os.environ.get("WEIGHBRIDGE_PEERS_PYTHON", sys.executable)
-    code = f"import {', '.join(modules)}"
-    result = subprocess.run([python, "-c", code], capture_output=True, check=False)
-    return python if result.returncode == 0 else None
+    """The first Python of WEIGHBRIDGE_PEERS_PYTHON (several with `:` between them; this one if it is not set) that has the modules."""
+    for python in os.environ.get("WEIGHBRIDGE_PEERS_PYTHON", sys.executable).split(os.pathsep):
+        if subprocess.run([python, "-c", f"import {', '.join(modules)}"], capture_output=True, check=False).returncode == 0:
+            return python
+    return None
 
 
-def arguments(description: str, rounds: int) -> argparse.Namespace:
+def arguments(description: str, rounds: int, only: bool = False) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"(default: {rounds})")
     parser.add_argument("--work", type=Path, help="folder for input and output (default: a temporary one)")
     parser.add_argument("--no-peers", action="store_true", help="leave out the public scripts and libraries")
+    if only:
+        parser.add_argument("--only", default="", metavar="REGEX", help="only what has this in its name")
     return parser.parse_args()
 
 

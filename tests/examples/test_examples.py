@@ -19,6 +19,7 @@ from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.engine.capture import Capture
 from weighbridge.engine.compare import EngineSide, compare
 from weighbridge.engine.engine import load as load_engine
+from weighbridge.layouts.rows import ROWS
 from weighbridge.plan.bind import bind
 from weighbridge.testing.safetensors_writer import read_header, write_file
 
@@ -111,6 +112,27 @@ def test_block_fp8_costs_what_torch_says(tmp_path):
     wb.open(SMOLLM2).convert(tmp_path / "fp8", "hf-fp8", block=(128, 128))
     told = compare(side(SMOLLM2), side(tmp_path / "fp8"), windows(), tokens=0)
     assert told.ok and abs(told.document()["nats_difference"] - 0.0170) < 0.005 and abs(told.document()["kl"] - 0.0200) < 0.003
+
+
+def _conversions() -> list[tuple[str, dict]]:
+    """Every layout that a dense model in BF16 can go to without more than its files; 576 columns are 4.5 groups of 128."""
+    without = {"hf-mxfp4": "holds stacked experts alone", "modelopt-fp8": "needs scales of the activations"}
+    names = [name for name in ROWS if name not in without]
+    return [(name, {"group": 64} if "--group" in ROWS[name].options else {}) for name in names] + [("ct-int4", {"group": 64, "zero_points": True})]
+
+
+@needs_smollm2
+@pytest.mark.parametrize(("layout", "options"), _conversions(), ids=str)
+def test_every_layout_of_smollm2_runs_and_verifies(layout, options, tmp_path):
+    """The same capital from codes of 8 bits. tests/oracles/test_layout_loads.py has the readers of the same conversions."""
+    from weighbridge.engine.tokenizer import Tokenizer
+
+    wb.open(SMOLLM2).convert(tmp_path / "out", layout, **options)
+    assert wb.open(SMOLLM2).verify(tmp_path / "out")["ok"]
+    tokenizer, engine = Tokenizer(open_checkpoint(tmp_path / "out")), side(tmp_path / "out").engine
+    ids = tokenizer.encode("The capital of France is")
+    best = tokenizer.decode([int(engine.session(16).feed(ids).argmax())])
+    assert best == " Paris" or layout.endswith("4")
 
 
 @needs_text

@@ -14,7 +14,7 @@ import pytest
 
 from tests.failures import tools
 from tests.inspection import tables
-from tests.lessons import tensors
+from tests.lessons import every, tensors
 from tests.lessons.tensors import NAME, fp8
 from weighbridge.api import Model, plan_for
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -91,9 +91,9 @@ def written(tmp_path: Path, table: dict[str, tuple[str, tuple[int, ...]]], claim
 
 
 @pytest.mark.parametrize(("table", "word"), [
-    ({NAME + ".weight": ("F8_E4M3", (64, 64)), NAME + ".weight_scale_inv": ("F32", (3, 5))}, "block 32x32 gives [2, 2]"),
+    ({NAME + ".weight": ("F8_E4M3", (64, 64)), NAME + ".weight_scale_inv": ("F32", (3, 5))}, "needs [2, 2] (block 32x32"),
     ({NAME + ".weight": ("F8_E4M3", (64, 64))}, "without a scale"),
-    ({NAME + ".weight": ("F8_E4M3", (64, 64)), NAME + ".weight_scale_inv": ("I64", (2, 2))}, "no number format of a scale"),
+    ({NAME + ".weight": ("F8_E4M3", (64, 64)), NAME + ".weight_scale_inv": ("I64", (2, 2))}, "no scheme is known for"),
     ({NAME + ".weight": ("BF16", (64, 64)), NAME + ".weight_scale_inv": ("F32", (2, 2))}, "is it decoded already"),
 ])
 def test_a_scale_that_does_not_fit_is_told(tmp_path: Path, table: dict[str, Any], word: str) -> None:
@@ -116,10 +116,8 @@ def test_odd_shapes(tmp_path: Path, shape: tuple[int, ...], dtype: str) -> None:
 
 
 @pytest.mark.parametrize(("table", "word"), [
-    ({NAME + ".qweight": ("I32", (64, 8)), NAME + ".scales": ("F16", (2, 64)), NAME + ".qzeros": ("I32", (2, 8))}, "AWQ and GPTQ"),
-    ({NAME + ".weight": ("U8", (2048, 1)), NAME + ".weight.absmax": ("F32", (64,))}, "bitsandbytes"),
+    ({NAME + ".weight": ("U8", (2048, 1)), NAME + ".weight.absmax": ("F32", (64,))}, "the shape of the weight cannot be read"),
     ({NAME + ".weight": ("I64", (8,))}, "I64 values are no float"),
-    ({NAME + ".weight_packed": ("I32", (16, 8)), NAME + ".weight_scale": ("F32", (16, 2)), NAME + ".weight_zero_point": ("I32", (2, 2))}, "weight_zero_point"),
 ])
 def test_what_is_not_decoded_is_named(tmp_path: Path, table: dict[str, Any], word: str) -> None:
     claim = {"quant_method": "gptq", "bits": 4, "group_size": 32}
@@ -266,3 +264,26 @@ def test_every_kind_of_weight_of_published_models(tmp_path: Path, monkeypatch: p
         worked += 1
         assert max(map(len, explain_tensor.text(told).split("\n"))) <= 110
     assert worked >= 7
+
+
+@pytest.mark.parametrize("group", [-1, 2, 1 << 30])
+def test_a_group_outside_the_grid_is_refused(tmp_path: Path, group: int) -> None:
+    """A hostile g_idx points nowhere: words, no traceback and no value of another group."""
+    weight = every.make(tmp_path / "c", "gptq-int4", order=True)
+    groups = np.frombuffer(weight.raw[".g_idx"][0], "<i4").copy()
+    groups[7] = group
+    name = weight.folder / "model.safetensors"
+    raw = name.read_bytes()
+    name.write_bytes(raw.replace(weight.raw[".g_idx"][0], groups.tobytes()))
+    with pytest.raises(WeighbridgeError, match="g_idx holds groups") as refused:
+        document(weight.checkpoint, weight.name)
+    assert refused.value.first.code == "encoding"
+
+
+@pytest.mark.parametrize("width", [-1, 0, 1, 89, 97, 1 << 62])
+def test_a_width_that_is_none_is_not_believed(tmp_path: Path, width: int) -> None:
+    """`weight_shape` counts where its words are the stored ones; 89 to 96 values of 4 bits fill the same twelve words."""
+    weight = every.make(tmp_path / "c", "ct-int4-channel")
+    name = weight.folder / "model.safetensors"
+    name.write_bytes(name.read_bytes().replace(weight.raw[".weight_shape"][0], np.array([64, width], "<i8").tobytes()))
+    assert document(weight.checkpoint, weight.name)["tensor"]["columns"] == (89 if width == 89 else 96)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from weighbridge.check.rule import rules
-from weighbridge.lessons import containers, formats, pages, published, term, wide
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.lessons import containers, elements, formats, pages, published, term, wide
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = (*formats.SMALL, *containers.CONTAINERS, *wide.WIDE)
@@ -74,7 +75,7 @@ def test_words_in_the_text_that_ask_for_a_page_find_one(name: str) -> None:
 
 def test_no_word_means_two_things() -> None:
     words: list[str] = [term.plain(w) for held in term.terms().values() for w in (held.name, *held.also)]
-    words += [term.plain(w) for w in (*FORMATS, *pages.SPELLED, *pages.LISTS)]
+    words += [term.plain(w) for w in (*FORMATS, *elements.elements(), *SCHEMES, *pages.SPELLED, *pages.LISTS)]
     words += [loaded.rule.name for loaded in rules().values()]
     assert len(words) == len(set(words)), sorted(w for w in words if words.count(w) > 1)
     assert set(pages.SPELLED.values()) <= set(FORMATS)

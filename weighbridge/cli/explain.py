@@ -20,13 +20,13 @@ def explain(
     at: str | None = None,
     block: str | None = None,
 ) -> int:
-    """A rule, a number format, a term, or the numbers of one real tensor, worked by hand.
+    """A rule, a number format, a scheme, a term, or the numbers of one real tensor, worked by hand.
 
     Parameters
     ----------
     what
-        A rule (WB101 or its name), a format (e4m3fn, mxfp4), a term (weight_scale_inv, 240-vs-448), terms, rules or skip-list;
-        before TENSOR, a checkpoint.
+        A rule (WB101 or its name), a number format (e4m3fn, nf4), a scheme (ct-int4, awq-int4), a term (weight_scale_inv, 240-vs-448), or a
+        list: terms, formats, rules, skip-list; before TENSOR, a checkpoint.
     tensor
         A tensor of the checkpoint WHAT: one of its blocks is worked by hand.
     format
@@ -41,7 +41,7 @@ def explain(
         With TENSOR: the weight whose block is worked, as row,column (rows count through all matrices of a stack). Without it, the block that
         shows most: the largest scale if it stands apart, else the one where halving rounds most codes.
     block
-        With TENSOR: block of the scales as rows,columns, where the config does not say.
+        With TENSOR: block of the scales as rows,columns, where the config does not say; 1,128 is a group of 128.
     """
     from weighbridge.report import sink
 

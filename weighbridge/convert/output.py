@@ -10,7 +10,7 @@ from typing import Any
 
 from weighbridge.convert import journal, looks, system
 from weighbridge.convert import manifest as manifests
-from weighbridge.convert.apply import Loss
+from weighbridge.convert.slab import Loss
 from weighbridge.convert.contents import Progress, compare
 from weighbridge.convert.folder import PARTIAL, Folder
 from weighbridge.convert.hashing import digest

@@ -63,7 +63,8 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     return {
         "from": plan.source.layout, "to": plan.layout, "options": plan.options.asdict(), "pieces": plan.pieces,
         "converted_scales": plan.scales, "bytes_read": plan.bytes_read, "bytes_written": plan.bytes_written,
-        "peak_memory_bytes": 0, "seconds": 0.0, "lossy": plan.lossy, "files": list(plan.files), "steps": dict(plan.steps), "notes": load_notes(plan), "stay_plain": stay_plain(plan),
+        "peak_memory_bytes": 0, "seconds": 0.0, "lossy": plan.lossy, "files": list(plan.files), "steps": dict(plan.steps), "notes": load_notes(plan),
+        "stay_plain": stay_plain(plan),
     }
 
 

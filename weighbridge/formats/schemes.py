@@ -44,8 +44,14 @@ HF_FP8 = (
            (_scale(".scale", ("F32", "F8_E8M0", "BF16"), BLOCKS),), ("fp8",), rule="amax"),
     Scheme("fp8-block-fused", "FP8 experts in one tensor, one scale per block", "block", _code("", "F8_E4M3", "e4m3fn"),
            (_scale("_scale_inv", ("F32", "BF16", "F8_E8M0"), BLOCKS),), ("fp8",), rule="amax"),
+    Scheme("fbgemm-fp8-fused", "FP8 experts in one tensor, stored [in, out], one scale per output, by FBGEMM", "channel", _code("", "F8_E4M3", "e4m3fn"),
+           (_scale("_scale", FLOATS, (WHOLE, 1)),), ("fbgemm_fp8",), turned=True),
+    Scheme("fp8-block-e5m2", "FP8 E5M2 with one scale per block", "block", _code(".weight", "F8_E5M2", "e5m2"),
+           (_scale(".weight_scale_inv", FLOATS, BLOCKS),), ("fp8",)),
+    Scheme("fp8-block-fnuz", "FP8 E4M3FNUZ with one scale per block", "block", _code(".weight", "F8_E4M3FNUZ", "e4m3fnuz"),
+           (_scale(".weight_scale_inv", FLOATS, BLOCKS),), ("fp8",)),
     Scheme("fp8-tensor-inv", "FP8 with one scale per tensor, as Mistral spells it", "tensor", FP8,
-           (_scale(".weight_scale_inv", FLOATS, TENSOR, Form.SCALAR, Form.ONE), _activation(".activation_scale", ".input_scale")), ("fp8",)),
+           (_scale(".weight_scale_inv", FLOATS, TENSOR, Form.SCALAR, Form.ONE, Form.SQUARE), _activation(".activation_scale", ".input_scale")), ("fp8",)),
     Scheme("fp8-tensor-qscale", "FP8 with one scale per tensor, as Mistral's consolidated files spell it", "tensor", FP8,
            (_scale(".qscale_weight", FLOATS, TENSOR, Form.SCALAR, Form.ONE), _activation(".qscale_act")), ("fp8",)),
     Scheme("mxfp8-inv", "MXFP8, as MiniMax-M3 spells it", "group", FP8, (_scale(".weight_scale_inv", BYTES, (1, 32)),), ("mxfp8", "fp8")),
@@ -69,7 +75,7 @@ CT_FLOAT = (
     Scheme("ct-fp8-channel", "FP8 with one scale per row", "channel", FP8,
            (_scale(".weight_scale", FLOATS, CHANNEL), _activation(".input_scale")), CT, rule="ct"),
     Scheme("ct-fp8-tensor", "FP8 with one scale per tensor", "tensor", FP8,
-           (_scale(".weight_scale", FLOATS, TENSOR, Form.ONE, Form.SCALAR), _activation(".input_scale")), CT, rule="ct"),
+           (_scale(".weight_scale", FLOATS, TENSOR, Form.ONE, Form.SCALAR, Form.SQUARE), _activation(".input_scale")), CT, rule="ct"),
     Scheme("ct-mxfp8", "MXFP8", "group", FP8, (_scale(".weight_scale", BYTES, (1, 32)),), CT, rule="ct-mx"),
     Scheme("ct-int8", "INT8 with one scale per row", "channel", INT8,
            (_scale(".weight_scale", FLOATS, CHANNEL), _activation(".input_scale"), _note(".input_zero_point", ("I8",), form=Form.ONE)), CT,
@@ -101,7 +107,7 @@ CT_PACKED = tuple(_ct_packed(bits, zeros, group) for bits in (4, 8, 2, 3, 5, 6, 
 _SECOND = _scale(".weight_scale_2", ("F32",), TENSOR, Form.SCALAR, Form.ONE)
 MODELOPT = (
     Scheme("modelopt-fp8", "FP8 with one scale per tensor", "tensor", FP8,
-           (_scale(".weight_scale", FLOATS, TENSOR, Form.SCALAR, Form.ONE), _activation(".input_scale")), ("modelopt",), rule="amax"),
+           (_scale(".weight_scale", FLOATS, TENSOR, Form.SCALAR, Form.ONE, Form.SQUARE), _activation(".input_scale")), ("modelopt",), rule="amax"),
     Scheme("modelopt-fp8-channel", "FP8 with one scale per row", "channel", FP8,
            (_scale(".weight_scale", FLOATS, CHANNEL, Form.VECTOR, Form.MATRIX), _activation(".input_scale")), ("modelopt",),
            rule="amax"),
@@ -165,7 +171,7 @@ BITSANDBYTES = (
 
 # NxD Inference 0.18: Neuron's E4M3 ends at 240; its bytes up to there mean the same as E4M3FN's. The block is in stored axes.
 NEURON = (Scheme("neuron-fp8", "FP8 up to 240 with one scale per block", "block", _code(".weight", "F8_E4M3", "e4m3"),
-                 (_scale(".scale", ("F32", "BF16"), BLOCKS),), ("neuron",), rule="amax"),)
+                 (_scale(".scale", ("F32", "BF16"), BLOCKS),), ("neuron",), padded=True, rule="amax"),)
 
 CENTRED = frozenset({"gptq"})  # rules that put every zero point in the middle of its range
 

@@ -50,6 +50,11 @@ def _with_sizes(scheme: Scheme, layout: str, options: Options, scale_dtype: str)
     return _encoding(scheme.name, options.block, options.group or row(layout).group, ((scale.suffix, wanted),))
 
 
+def _kept_dtype(source: Source, scheme: Scheme) -> str:
+    """The scale dtype that comes from the source, if the scheme can say it."""
+    return source.packed_scale_dtype if scheme.code.integers_in_words else source.scale_dtype
+
+
 @cache
 def _encoding(scheme: str, block: tuple[int, int], group: int, dtypes: tuple[tuple[str, str], ...]) -> Encoding:
     """One object for equal encodings: plans look ways up by it."""
@@ -74,11 +79,11 @@ class _Chooser:
 
     def __init__(self, source: Source, layout: str, options: Options) -> None:
         self.source, self.layout, self.options = source, layout, options
-        self.inventory, self.coded = source.inventory, source.coded
+        self.inventory, self.coded = source.inventory, source.to_code
         self.files = 1 + self.inventory.sizes.get("layers", 0)
         # A family whose files say `.scale` keeps that spelling.
         own = {b.encoding.scheme for b in source.bound}
-        listed = [] if layout in PLAIN else [_with_sizes(s, layout, options, source.scale_dtype) for s in _said(_schemes(layout, options), options)]
+        listed = [] if layout in PLAIN else [_with_sizes(s, layout, options, _kept_dtype(source, s)) for s in _said(_schemes(layout, options), options)]
         self.encodings = sorted(listed, key=lambda e: e.scheme not in own or e.element != listed[0].element)
 
     def stored(self) -> list[Stored]:
@@ -150,7 +155,7 @@ def requires(source: Source, layout: str, options: Options) -> list[Problem]:
     if layout in PLAIN:
         return []
     chooser = _Chooser(source, layout, options)
-    wanted = [w for w in source.weights if (w.name in source.coded if source.coded else w.linear)]
+    wanted = [w for w in source.weights if (w.name in source.to_code if source.to_code else w.linear)]
     if not wanted or any(s.encoding is not None and s.encoding.quantized for s in chooser.stored()):
         return []
     why = cannot_hold(chooser.encodings[0], wanted[0].shape) or f"its tensors are not spelled as {chooser.encodings[0].scheme} spells them"

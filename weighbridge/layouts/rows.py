@@ -34,7 +34,8 @@ class Loads(NamedTuple):
 class LayoutRow(NamedTuple):
     """One layout. `schemes` are rows of `formats.schemes.SCHEMES`, the usual one first; `writer` is the file in `layouts/configs/`.
 
-    `family` is the claim's method, empty where there is none. `block`, `group`, `scale_dtype` are defaults (None, 0 and "" where there is no choice).
+    `family` is the claim's method, empty where there is none. `block`, `group`, `scale_dtype` are defaults (None, 0 and "" where there is no choice);
+    for packed integers the scale dtype is that of a BF16 model: it follows the model's.
     `activations`: which scales of activations it can do: `none`, `dynamic`, `static`; the first is written unless static ones are given.
     """
 
@@ -65,7 +66,9 @@ def _no(reader: str, condition: str, source: str) -> Loads:
 
 _CT_VLLM, _CT_SGLANG = "vLLM 0.33.0, compressed_tensors.py", "SGLang 0.5.23, compressed_tensors/"
 _CT_TRT = "TensorRT-LLM main, quant_config_utils.py"
-_CT_TF = _yes("transformers", "with compressed-tensors installed", "transformers 5.24.0 with compressed-tensors 0.20.0")
+_TF_CT = "transformers 5.24.0 with compressed-tensors 0.20.0; seen"
+_CT_TF = _yes("transformers", "with compressed-tensors installed", _TF_CT)
+_CT_TF_DENSE = _yes("transformers", "with compressed-tensors installed; no experts: their weights do not load", _TF_CT)
 _CT, _MODELOPT = ("compressed_tensors", "compressed-tensors"), ("modelopt", "modelopt")  # writer and family of the claim
 _MO_VLLM, _MO_SGLANG, _MO_TRT = "vLLM 0.33.0, modelopt.py", "SGLang 0.5.23, modelopt_quant.py", "TensorRT-LLM main, _torch/model_config.py"
 _GGUF, _MLX = "llama.cpp main, conversion/base.py", "mlx-lm 0.32.2, utils.py"
@@ -92,7 +95,8 @@ ROWS: dict[str, LayoutRow] = {r.name: r for r in (
         _yes("vllm", f"{_SHARED_CUT}; 32x32 blocks in DeepSeek-V4.1 alone; scales are rounded to powers of two on Blackwell", "vLLM 0.33.0, fp8.py"),
         _yes("sglang", f"{_SHARED_CUT}; scales are rounded to powers of two on Blackwell; LlamaForCausalLM drops all block scales in silence "
              "(sgl-project/sglang#30234)", "SGLang 0.5.23, fp8.py"),
-        _yes("transformers", "decoded on a CPU", "transformers 5.24.0, integrations/finegrained_fp8.py"),
+        _yes("transformers", "decoded on a CPU; a short last block is decoded wrong in silence (WB409)",
+             "transformers 5.24.0, integrations/finegrained_fp8.py; seen"),
         _yes("tensorrt-llm", "", "TensorRT-LLM main, _torch/model_config.py"),
         _yes("llama.cpp", "values are decoded", _GGUF), _yes("mlx", "values are decoded", "mlx-lm 0.32.2, models/"), _NXD)),
     LayoutRow("hf-mxfp4", "MXFP4 experts in one tensor for each layer, as gpt-oss has them", ("mxfp4-blocks",), "mxfp4", "mxfp4",
@@ -113,28 +117,30 @@ ROWS: dict[str, LayoutRow] = {r.name: r for r in (
     LayoutRow("ct-fp8-block", "compressed-tensors, FP8 with one scale per block (FP8_BLOCK)", ("ct-fp8-block",), *_CT,
               ("--block", "--scale-dtype"), (128, 128), 0, "F32", ("dynamic",), (
         _yes("vllm", f"{_SHARED_CUT}; a rank's width of experts, too", "vLLM 0.33.0, compressed_tensors.py; seen in 0.32.0"),
-        _yes("sglang", "on Blackwell F32 scales gave NaN (sgl-project/sglang#28662)", _CT_SGLANG), _CT_TF,
+        _yes("sglang", "on Blackwell F32 scales gave NaN (sgl-project/sglang#28662)", _CT_SGLANG), _CT_TF_DENSE,
         _yes("tensorrt-llm", "a version that reads `re:` entries", _CT_TRT), _yes("llama.cpp", _CT_ONE, _GGUF), _CT_MLX, _NXD)),
     LayoutRow("ct-int8", "compressed-tensors, INT8 with one scale per row (W8A8)", ("ct-int8",), *_CT,
               ("--scale-dtype", "--activation-scales"), None, 0, "F32", ("dynamic", "static"), (
-        _yes("vllm", "", _CT_VLLM), _yes("sglang", "", _CT_SGLANG), _CT_TF,
+        _yes("vllm", "", _CT_VLLM), _yes("sglang", "", _CT_SGLANG), _CT_TF_DENSE,
         _no("tensorrt-llm", "it looks at bits and strategy, not at the type: INT8 is announced as FP8", _CT_TRT),
         _yes("llama.cpp", _CT_ONE, _GGUF), _CT_MLX)),
     LayoutRow("ct-int4", "compressed-tensors, INT4 in words, one scale per group (W4A16)", ("ct-int4", "ct-int4-zeros"), *_CT,
               ("--group", "--zero-points", "--scale-dtype"), None, 128, "BF16", ("none",), (
         _yes("vllm", "sizes that Marlin can tile (64, 128); zero points in experts since 0.33", _CT_VLLM), _yes("sglang", "", _CT_SGLANG),
-        _CT_TF, _no("tensorrt-llm", "it takes no INT4 of compressed-tensors", _CT_TRT),
+        _yes("transformers", "with compressed-tensors installed; experts without zero points alone", _TF_CT),
+        _no("tensorrt-llm", "it takes no INT4 of compressed-tensors", _CT_TRT),
         _yes("llama.cpp", _CT_ONE, _GGUF), _yes("mlx", "bytes are repacked, not rounded", _MLX))),
     LayoutRow("ct-nvfp4", "compressed-tensors, NVFP4 (NVFP4A16; NVFP4 with scales of the activations)", ("ct-nvfp4",), *_CT,
               ("--activation-scales",), None, 16, "F8_E4M3", ("none", "static"), (
         _yes("vllm", "joined parts must share the global scale: it warns once and goes on", _CT_VLLM), _yes("sglang", "", _CT_SGLANG),
-        _CT_TF, _yes("tensorrt-llm", "with scales of the activations alone (W4A4)", _CT_TRT),
+        _yes("transformers", "with compressed-tensors installed; no experts: their global scale is passed over in silence", _TF_CT),
+        _yes("tensorrt-llm", "with scales of the activations alone (W4A4)", _CT_TRT),
         _yes("llama.cpp", f"since ggml-org/llama.cpp#21095; {_CT_ONE.split(';')[0]}; bytes are repacked", _GGUF), _yes("mlx", "", _MLX))),
     LayoutRow("ct-mxfp4", "compressed-tensors, MXFP4 (MXFP4A16)", ("ct-mxfp4",), *_CT, (), None, 32, "U8", ("none",), (
         _yes("vllm", "", _CT_VLLM), _yes("sglang", "", f"{_CT_SGLANG}, schemes/compressed_tensors_w4a16_mxfp4.py"),
         _CT_TF, _yes("tensorrt-llm", "a version that reads `re:` entries", _CT_TRT), _yes("mlx", "", _MLX))),
     LayoutRow("ct-mxfp8", "compressed-tensors, MXFP8", ("ct-mxfp8",), *_CT, (), None, 32, "U8", ("dynamic",), (
-        _yes("vllm", "", _CT_VLLM), _CT_TF,
+        _yes("vllm", "", _CT_VLLM), _CT_TF_DENSE,
         _no("tensorrt-llm", "of compressed-tensors it takes no MXFP8", _CT_TRT), _CT_MLX)),
     LayoutRow("modelopt-fp8", "ModelOpt, FP8 with one scale per tensor and static activations", ("modelopt-fp8",), *_MODELOPT,
               ("--activation-scales",), None, 0, "F32", ("static",), (
@@ -160,12 +166,12 @@ ROWS: dict[str, LayoutRow] = {r.name: r for r in (
               ("--scale-dtype", "--activation-scales"), None, 0, "F32", ("dynamic", "static"), (
         _yes("vllm", "parts of a joined layer are quantized alike", "vLLM 0.33.0, quark/quark.py"),)),
     LayoutRow("gptq-int4", "GPTQ INT4, version 2: words of input channels, with zero points", ("gptq-int4",), "gptq", "gptq",
-              ("--group",), None, 128, "F16", ("none",), (
+              ("--group",), None, 128, "BF16", ("none",), (
         _yes("vllm", "where every zero point is the middle (sym) and groups are in order (no desc_act)", "vLLM 0.33.0, auto_gptq.py"),
         _yes("sglang", "", "SGLang 0.5.23, gptq.py"), _yes("transformers", "with gptqmodel installed", "transformers 5.24.0, gptqmodel 7.7.0"),
         _no("mlx", "it unpacks GPTQ as AWQ, along the other axis", _MLX))),
     LayoutRow("awq-int4", "AWQ INT4: words of output channels, with zero points", ("awq-int4",), "awq", "awq",
-              ("--group",), None, 128, "F16", ("none",), (
+              ("--group",), None, 128, "BF16", ("none",), (
         _yes("vllm", "", "vLLM 0.33.0, auto_awq.py"), _yes("sglang", "", "SGLang 0.5.23, awq/"),
         _yes("transformers", "with gptqmodel installed", "transformers 5.24.0, quantizers/quantizer_awq.py"),
         _yes("mlx", "biases are rounded to the dtype of the scales", _MLX), _yes("tensorrt-llm", "Llama, by a public report", "a public thread"),

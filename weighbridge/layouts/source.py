@@ -48,6 +48,16 @@ class Bound(NamedTuple):
         return next((self.tensors[s] for s in wanted.suffixes if s in self.tensors), None)
 
 
+class KeptScales(NamedTuple):
+    """What a conversion to plain values kept (`plan.kept`): tensors by name, the hash of their header, and sizes for the way back."""
+
+    tensors: dict[str, Tensor]
+    sha256: str
+    block: tuple[int, int] | None = None
+    group: int = 0
+    scale_dtype: str = ""
+
+
 @dataclass(frozen=True)
 class Source:
     """A checkpoint seen through its own layout."""
@@ -60,6 +70,7 @@ class Source:
     problems: list[Problem]
     claims: Claims = field(default_factory=Claims)
     constants: list[tuple[Stored, Tensor]] = field(default_factory=list)  # tensors of no weight, whose values the layout says
+    kept: KeptScales | None = None  # scales that lie beside plain values
 
     @cached_property
     def holders(self) -> dict[str, list[tuple[int, Part]]]:
@@ -82,9 +93,35 @@ class Source:
         return frozenset(part.weight for b in self.bound if b.encoding.quantized for part in b.stored.placement.parts)
 
     @cached_property
+    def to_code(self) -> frozenset[str]:
+        """Weights that another quantized layout should hold in codes: those that are, or were before the scales were kept; empty where nothing says it."""
+        if self.coded or self.kept is None:
+            return self.coded
+        stems = {name.rpartition(".")[0] for name in self.kept.tensors}
+        return frozenset(part.weight for b in self.bound if b.stored.stem in stems for part in b.stored.placement.parts)
+
+    @cached_property
     def scale_dtype(self) -> str:
-        """The dtype of its scales: the first that a weight has, empty where nothing is scaled."""
-        return next((b.scale.dtype for b in self.bound if b.scale is not None), "")
+        """The dtype of its scales: the first that a weight has, or had; empty where nothing is scaled."""
+        return next((b.scale.dtype for b in self.bound if b.scale is not None), self.kept.scale_dtype if self.kept else "")
+
+    @cached_property
+    def model_dtype(self) -> str:
+        """The 16-bit dtype of most bytes of its plain tensors, in which readers compute; BF16 where none has one."""
+        sizes = {"BF16": 0, "F16": 0}
+        for bound in self.bound:
+            if bound.encoding.dtype in sizes:
+                sizes[bound.encoding.dtype] += bound.nbytes
+        return max(sizes, key=lambda dtype: sizes[dtype])
+
+    @cached_property
+    def packed_scale_dtype(self) -> str:
+        """The dtype of scales beside packed integers: the source's where it has such codes, so that a repack is exact, else the model's.
+
+        vLLM loads these scales into parameters of the model's dtype; any other would be rounded there in silence.
+        """
+        own = (b.scale.dtype for b in self.bound if b.scale is not None and b.encoding.code.integers_in_words)
+        return next(own, self.model_dtype)
 
     @property
     def scales(self) -> int:

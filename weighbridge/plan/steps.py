@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from weighbridge.formats.bounds import rounding
 from weighbridge.formats.element import ELEMENTS, Element, contains, difference
-from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.layouts.options import Options
 
 
@@ -155,7 +155,7 @@ def _to_plain(source: Encoding, target: Encoding) -> Step | Refusal:
 
 
 def _rounds(name: str, kind: Kind, element: Element, says: str) -> Step:
-    return Step(name, kind, True, element.relative, 0.0, says)
+    return Step(name, kind, True, element.relative, 0.0 if element.exponent >= 8 else element.absolute, says)
 
 
 def quantize(target: Encoding, decoded: bool = False) -> Step:
@@ -164,6 +164,14 @@ def quantize(target: Encoding, decoded: bool = False) -> Step:
     name = "requantize" if decoded else "quantize"
     says = "decoded to F32, new scales, rounded to the nearest code" if decoded else "a new scale for each block, rounded to the nearest code"
     return Step(name, Kind.QUANTIZE, True, relative, absolute, says)
+
+
+RESTORE = "restore"
+
+
+def restoring(step: Step) -> Step:
+    """Quantizing under kept scales, weight by weight: exact where all values are codes under them, else as `step`."""
+    return step._replace(name=RESTORE, says="kept scales where every value is a code under them, as it was; new scales for a weight that changed")
 
 
 def _scaled(step: Step, source: Encoding, target: Encoding) -> Step:
