@@ -54,7 +54,8 @@ VERBS: dict[str, Verb] = {
         "[the guide to block FP8](../fp8/README.md), [JSON documents](../schema.md)"),
     "check": Verb(
         "Rules over files, claim and scale bytes; with `--runtime` also over what that reader builds, names, skips and cuts. Each finding has a code, a place, the "
-        "numbers that disagree, what follows, and the change that mends it.",
+        "numbers that disagree, what follows, and the change that mends it. With `--try` the reader itself answers, too, where it is installed "
+        "([ask the reader itself](../check.md#ask-the-reader-itself)).",
         (Example("The checkpoint against itself:", "weighbridge check DEMO"),
          Example("Against AWS Neuron's loader:", "weighbridge check DEMO --runtime neuron --select WB6,WB7", 1),
          Example("Against vLLM, cut eight ways:", "weighbridge check DEMO --runtime vllm --tp 8 --select WB502", 1),
