@@ -81,6 +81,12 @@ def test_for_a_reader_it_chooses_and_says_why(source, tmp_path):
     assert "ct-int4" in run("convert", source, tmp_path / "x", "--to", "hf-bf16", "--zero-points", code=2)["error"]["hint"]
 
 
+def test_a_block_that_divides_is_found(source, tmp_path):
+    done = run("convert", source, tmp_path / "out", "--to", "ct-fp8-block", "--block", "auto", "--tp", 4)
+    assert done["options"]["block"] == [64, 64]
+    assert run("verify", source, tmp_path / "out")["ok"]
+
+
 def test_a_plan_is_written_reviewed_and_applied(source, tmp_path):
     plan = tmp_path / "plan.json"
     command = ["convert", source, tmp_path / "out", "--to", "hf-bf16", "--plan", plan]

@@ -84,3 +84,34 @@ def test_exact_goes_before_small_and_small_before_large(tmp_path):
     listed = [w for w in model.ways()["ways"] if w["refused"] is None]
     keys = [(not w["exact"], -(w["sqnr_db"] or 0), w["bytes"]) for w in listed]
     assert keys == sorted(keys) and listed[0]["exact"] and not listed[-1]["exact"]
+
+
+class Elsewhere:
+    """A store whose files are not on this machine, which counts the bytes that are read."""
+
+    def __init__(self, store):
+        self.store, self.bytes = store, 0
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def path(self, file):
+        return None
+
+    def read(self, file, offset, length):
+        self.bytes += length
+        return self.store.read(file, offset, length)
+
+
+@pytest.mark.parametrize("encoding", ["fp8", "bf16"])
+def test_of_what_is_elsewhere_headers_alone_are_read(encoding, tmp_path):
+    model = wb.Model(write_tiny(tmp_path / "src", **EVEN, encoding=encoding))
+    assert model.source
+    model.checkpoint.store = Elsewhere(model.checkpoint.store)
+    found = {w["to"]: w for w in model.ways()["ways"]}
+    assert not model.checkpoint.store.bytes
+    assert found["hf-fp8" if encoding == "fp8" else "hf-bf16"]["exact"]
+    assert "not on this machine" in found["ct-int4"]["measured"] and found["ct-int4"]["sqnr_db"] is None and found["ct-int4"]["bytes"]
+    if encoding == "fp8":  # whether its scales are powers of two is not known
+        assert "not on this machine" in found["ct-mxfp8"]["refused"]
+    assert all(w["sqnr_db"] is None for w in found.values())
