@@ -11,6 +11,7 @@ from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.formats.window import places
+from weighbridge.layouts.rows import ROWS, layout_of
 
 SHAPE = (1536, 3072)  # [out, in]: gate of one expert of MiniMax-M2, for sizes
 EXPERTS = 8  # of a tensor that holds several
@@ -28,7 +29,7 @@ def document(name: str) -> dict[str, Any]:
     size = sum(f["bytes"] for f in fields if f["weighs"])
     return {
         "schema": SCHEMA, "what": name, "kind": "scheme", "says": scheme.says, "methods": list(scheme.methods), "strategy": scheme.strategy,
-        "turned": scheme.turned, "layout": scheme.layout or None, "element": scheme.code.element, "shape": list(shape), "fields": fields,
+        "turned": scheme.turned, "layout": layout_of(scheme.name) or None, "element": scheme.code.element, "shape": list(shape), "fields": fields,
         "bytes": size, "bits_per_value": size * 8 / prod(shape), "bf16_bytes": prod(shape) * 2, "formula": formula(scheme),
         "packings": [_packing(f) for f in encoding.stored_fields if f.packing.packed and f.weighs], "example": _example(scheme),
         "rule": scheme.rule or None, "readers": _readers(name), "exact": exact(name),
@@ -38,7 +39,7 @@ def document(name: str) -> dict[str, Any]:
 
 def listing() -> list[dict[str, Any]]:
     """A row for each scheme."""
-    return [{"name": s.name, "says": s.says, "element": s.code.element, "strategy": s.strategy, "methods": list(s.methods), "layout": s.layout or None}
+    return [{"name": s.name, "says": s.says, "element": s.code.element, "strategy": s.strategy, "methods": list(s.methods), "layout": layout_of(s.name) or None}
             for s in SCHEMES.values()]
 
 
@@ -128,8 +129,6 @@ def _example(scheme: Scheme) -> dict[str, Any]:
 
 def _readers(name: str) -> list[dict[str, Any]]:
     """What is known of readers of the layouts that hold this scheme."""
-    from weighbridge.layouts.rows import ROWS
-
     return [{"layout": row.name, "reader": known.reader, "loads": known.loads, "condition": known.condition, "source": known.source}
             for row in ROWS.values() if name in row.schemes for known in row.readers]
 
@@ -164,14 +163,14 @@ def exact(name: str) -> list[dict[str, Any]]:
 
     source = encoding_of(SCHEMES[name], *SIZES)
     targets = [("hf-bf16", plain("BF16")), ("hf-f16", plain("F16"))]
-    targets += [(s.name, encoding_of(s, *SIZES)) for s in SCHEMES.values() if s.layout and s.name != name]
+    targets += [(s.name, encoding_of(s, *SIZES)) for s in SCHEMES.values() if layout_of(s.name) and s.name != name]
     found = []
     for to, target in targets:
         nested = _nested(source, target)
         ways = [choose(source, target, Options(), nested, False, _Facts(good)) for good in (False, True)]
         good = [way for way in ways if not isinstance(way, Refusal) and not way.lossy]
         if good:
-            found.append({"to": to, "layout": SCHEMES[to].layout if to in SCHEMES else to, "step": good[0].name, "says": good[0].says, "always": len(good) == 2})
+            found.append({"to": to, "layout": layout_of(to) if to in SCHEMES else to, "step": good[0].name, "says": good[0].says, "always": len(good) == 2})
     return found
 
 

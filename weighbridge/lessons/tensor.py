@@ -9,6 +9,7 @@ from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.scheme import Form, Role
 from weighbridge.formats.schemes import SCHEMES
+from weighbridge.layouts.rows import layout_of
 from weighbridge.lessons.tensor_source import Found, locate
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _scale(found: Found, matrix: Matrix) -> dict[str, Any] | None:
 def _scheme(found: Found) -> dict[str, Any] | None:
     """The row of the table of schemes that it follows."""
     scheme = SCHEMES.get(found.encoding.scheme)
-    return None if scheme is None else {"name": scheme.name, "says": scheme.says, "describe": found.encoding.describe(found.shape), "layout": scheme.layout or None}
+    return None if scheme is None else {"name": scheme.name, "says": scheme.says, "describe": found.encoding.describe(found.shape), "layout": layout_of(scheme.name) or None}
 
 
 def _format(matrix: Matrix) -> dict[str, Any]:
