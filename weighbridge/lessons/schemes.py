@@ -151,11 +151,20 @@ class _Facts:
     def zeros_wrap(self) -> bool:
         return False
 
+    def in_order(self) -> bool:
+        return self.good
+
+    def whole_powers(self) -> bool:
+        return self.good
+
+    def whole_shared(self) -> bool:
+        return self.good
+
 
 def exact(name: str) -> list[dict[str, Any]]:
     """Where its values go without a change: {to, step, says, always}; by the same function that plans ask.
 
-    Not `always`: only where its scales are powers of two near each other, or its zero points are the middle of their range.
+    Not `always`: only where scales are powers of two near each other, zero points the middle of their range, or groups of inputs in order.
     """
     from weighbridge.layouts.options import Options
     from weighbridge.lessons.example import encoding_of
