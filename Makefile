@@ -5,6 +5,8 @@ VENV := .venv
 ORACLES := .venv-oracles
 # The formats' own libraries; their rounding is what the oracles compare with. ModelOpt imports requests without saying so.
 LIBRARIES := compressed-tensors==0.20.0 bitsandbytes==0.50.2 nvidia-modelopt==0.47.0 requests 'mlx[cpu]==0.32.4'
+# Environments of readers for `make test-readers`: one that is not there is made, one that cannot be made is left out with its reason.
+READERS ?= .venv-readers
 BROWSER := tests/browser
 PAGES := out/browser
 PYTEST_ARGS ?=
@@ -13,14 +15,16 @@ PARALLEL ?= -n auto --maxprocesses 4 --dist loadscope
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-flips test-oracles test-browser bench docs clean
+.PHONY: help install demo test test-faults test-flips test-matrix test-oracles test-readers test-browser bench docs clean
 
 help:
 	@echo 'make demo           install, then walk through every verb on the demo checkpoint; pictures and a page stay in out/demo'
 	@echo 'make test           install, then run the tests (no torch)'
 	@echo 'make test-faults    every call of a conversion to the disk fails once, and the power is cut after each (make test tries some of them)'
 	@echo 'make test-flips     flip 1,000 random bits of converted checkpoints: verify must find each'
+	@echo 'make test-matrix    every stored form to every layout, and nine real tables (make test tries some of them)'
 	@echo 'make test-oracles   run the tests against torch, transformers and the libraries of the formats'
+	@echo 'make test-readers   ask vLLM, SGLang, transformers, llama.cpp and mlx-lm themselves (environments of their own in $(READERS), 5 GB)'
 	@echo 'make test-browser   open the pages in a headless Chromium; screenshots go to $(PAGES)/screenshots'
 	@echo 'make bench          run the benchmarks (benchmarks/README.md); BENCH_ARGS goes to both'
 	@echo 'make docs           make the pages and pictures of docs/, and the site in out/site'
@@ -68,8 +72,15 @@ test-faults: $(VENV)/.stamp-test
 test-flips: $(VENV)/.stamp-test
 	@WEIGHBRIDGE_FLIPS=1000 $(VENV)/bin/python -m pytest tests/verify/test_flips.py $(PYTEST_ARGS)
 
+test-matrix: $(VENV)/.stamp-test
+	@WEIGHBRIDGE_MATRIX=all $(VENV)/bin/python -m pytest tests/matrix $(PARALLEL) --dist load $(PYTEST_ARGS)
+
 test-oracles: $(ORACLES)/.stamp
 	@$(ORACLES)/bin/python -m pytest tests/oracles $(PYTEST_ARGS)
+
+test-readers: $(VENV)/.stamp-test
+	@PYTHON=$(PYTHON) tests/oracles/readers/environments.sh $(READERS)
+	@WEIGHBRIDGE_READERS=$(abspath $(READERS)) $(VENV)/bin/python -m pytest tests/oracles/readers $(PYTEST_ARGS)
 
 test-browser: $(VENV)/.stamp-test $(BROWSER)/node_modules/.stamp
 	@rm -rf $(PAGES)
@@ -90,5 +101,5 @@ docs: $(VENV)/.stamp-docs
 	@$(VENV)/bin/python docs/make_site.py
 
 clean:
-	rm -rf $(VENV) $(ORACLES) $(BROWSER)/node_modules $(PAGES) build dist .pytest_cache .hypothesis .ruff_cache
+	rm -rf $(VENV) $(ORACLES) $(READERS) $(BROWSER)/node_modules $(PAGES) build dist .pytest_cache .hypothesis .ruff_cache
 	find weighbridge tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

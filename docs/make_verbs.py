@@ -54,7 +54,8 @@ VERBS: dict[str, Verb] = {
         "[the guide to block FP8](../fp8/README.md), [JSON documents](../schema.md)"),
     "check": Verb(
         "Rules over files, claim and scale bytes; with `--runtime` also over what that reader builds, names, skips and cuts. Each finding has a code, a place, the "
-        "numbers that disagree, what follows, and the change that mends it.",
+        "numbers that disagree, what follows, and the change that mends it. With `--try` the reader itself answers, too, where it is installed "
+        "([ask the reader itself](../check.md#ask-the-reader-itself)).",
         (Example("The checkpoint against itself:", "weighbridge check DEMO"),
          Example("Against AWS Neuron's loader:", "weighbridge check DEMO --runtime neuron --select WB6,WB7", 1),
          Example("Against vLLM, cut eight ways:", "weighbridge check DEMO --runtime vllm --tp 8 --select WB502", 1),
@@ -65,7 +66,16 @@ VERBS: dict[str, Verb] = {
         "Resolves two layouts against the headers of one checkpoint, refuses with all findings before the first write, and then moves bytes in bounded memory. "
         "Killed at any moment, the same command goes on; over a finished folder it says that there is nothing to do only after a look at every file and at the source, and makes anew "
         "what was lost.",
-        (Example("What would it cost? Nothing is written:", "weighbridge convert DEMO --to neuron --attention exact --dry-run"),
+        (Example("Where can these weights go? Without `--to` each layout is listed with its readers, bytes, and what it loses: `exact`, or the error of the plan's own steps on "
+                 "bands of real rows, in dB.", "weighbridge convert DEMO"),
+         Example("A reader in the place of a layout: it takes what loses least among those that this reader loads on this device.",
+                 "weighbridge convert DEMO --for vllm --device h100 --dry-run"),
+         Example("An option that a layout does not take is refused, with the layouts that take it:", "weighbridge convert DEMO OUT --to hf-bf16 --group 64", 2),
+         Example("To BF16, with the scales beside it in `weighbridge-scales.kept` (no reader takes that name for a shard). A weight that training changed meanwhile gets new "
+                 "scales on the way back; all others get their bytes back.", "weighbridge convert DEMO PLAIN --to hf-bf16 --keep-scales", most=8),
+         Example("", "weighbridge convert PLAIN AGAIN --to hf-fp8", most=8),
+         Example("", "weighbridge verify DEMO AGAIN"),
+         Example("What would it cost? Nothing is written:", "weighbridge convert DEMO --to neuron --attention exact --dry-run"),
          Example("Do it:", "weighbridge convert DEMO OUT --to neuron --attention exact"),
          Example("And back to the published layout:", "weighbridge convert OUT BACK --to hf-fp8", most=6)),
         'wb.open("MiniMax-M2").convert("M2-neuron", "neuron", attention="exact", tp=64)',
@@ -194,7 +204,7 @@ def flags(function: Any) -> list[str]:
     hints, said, rows = get_type_hints(function, include_extras=True), parameters(function), []
     for name, parameter in inspect.signature(function).parameters.items():
         flag = parameter.kind is parameter.KEYWORD_ONLY
-        shown = f"`--{name.replace('_', '-')}`" + (f", `{SHORT[name]}`" if name in SHORT else "") if flag else f"`{name.upper()}`"
+        shown = f"`--{name.strip('_').replace('_', '-')}`" + (f", `{SHORT[name]}`" if name in SHORT else "") if flag else f"`{name.upper()}`"
         default = parameter.default
         tail = f" (default: {default})" if flag and default not in (parameter.empty, None, 0, False) else ""
         rows.append(f"| {shown} | {values(hints[name]) if flag else ''}{tail} | {said.get(name, '').replace('|', chr(92) + '|')} |")

@@ -162,10 +162,10 @@ def test_a_store_elsewhere_is_sampled(tmp_path: Path) -> None:
     near = scales_of(case)
     far = case_of(tmp_path / "a")
     far.checkpoint.store.path = lambda file: None  # type: ignore[method-assign]
-    assert far.scales.read == scales.SAMPLE
-    for place, source in enumerate(far.scales.sources):
+    assert scales_of(far).read == scales.SAMPLE
+    for place, source in enumerate(scales_of(far).sources):
         same = near.places[source.name]
-        assert (far.scales.least[place], far.scales.largest[place]) == (near.least[same], near.largest[same])
+        assert (scales_of(far).least[place], scales_of(far).largest[place]) == (near.least[same], near.largest[same])
 
 
 def test_codes_of_a_small_model_are_read_whole(tmp_path: Path) -> None:

@@ -243,6 +243,11 @@ FORMS = {name: form._replace(layout=WRITTEN[name][0], back=WRITTEN[name][1]) if 
          for spelled, form in FORMS.items() for name in [spelled.strip()]}
 
 
+def forms_of(family: str) -> list[str]:
+    """The forms of a family: widths that nobody publishes are tried on one."""
+    return [name for name in FORMS if family == "dense" or not any(f"int{bits}" in name for bits in (2, 3, 5, 6, 7))]
+
+
 def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """float32: Gaussian rows of different size, in the order of real weights."""
     random = np.random.default_rng(zlib.crc32(name.encode()))
@@ -253,6 +258,7 @@ def weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 class Made(NamedTuple):
     """A written checkpoint: its folder, the modules that are quantized with their shapes, and its form."""
 
+    name: str
     folder: Path
     linear: dict[str, Shape]
     form: Form
@@ -279,7 +285,7 @@ def write(folder: Path, family: str, name: str) -> Made:
             parts = {".weight" if kind == PLAIN else "": (plain, w.astype(v.KIND[plain]))}
         put(tensors, module, parts)
     claim = {"quantization_config": form.claim} if form.claim else {}
-    return Made(written(folder, config | claim, tensors), linear, form)  # type: ignore[arg-type]
+    return Made(f"{family}, {name}", written(folder, config | claim, tensors), linear, form)  # type: ignore[arg-type]
 
 
 def put(tensors: dict[str, tuple[str, tuple[int, ...], bytes]], stem: str, parts: Parts) -> None:

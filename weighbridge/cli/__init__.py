@@ -40,6 +40,11 @@ VERBS = {
     "demo": "All of it on a small trained MiniMax-M2 that comes with the package.",
 }
 
+EXAMPLES = {
+    "convert": "Examples:\n\n  weighbridge convert SRC\n\n  weighbridge convert SRC DST --to ct-fp8-block --block auto --tp 8\n\n"
+               "  weighbridge convert SRC DST --to ct-int4 --group 64 --zero-points\n\n  weighbridge convert SRC DST --for vllm --device h100",
+}
+
 SHORT = {"output": "-o", "prompt": "-p"}  # a parameter of this name has this short flag, in every verb
 QUICK = {"inspect", "check", "draw", "report"}  # verbs so fast that the import of cyclopts would show
 
@@ -93,7 +98,7 @@ def app() -> App:
                 version=__version__, help_format="plaintext", result_action="return_value", exit_on_error=False, print_error=False, suppress_keyboard_interrupt=False,
                 default_parameter=Parameter(short_alias=short, negative=()))
     for verb in present():
-        whole.command(f"weighbridge.cli.{verb}:{verb}", name=verb, help=VERBS[verb])
+        whole.command(f"weighbridge.cli.{verb}:{verb}", name=verb, help=VERBS[verb], help_epilogue=EXAMPLES.get(verb))
     return whole
 
 

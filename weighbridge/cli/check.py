@@ -33,6 +33,7 @@ def check(
     ignore: str | None = None,
     scales: Literal["all", "sample", "none"] = "all",
     fail_on: Literal["error", "warning", "note"] = "error",
+    try_: str | None = None,
     fix: Path | None = None,
     format: Literal["text", "json", "markdown", "sarif", "github"] = "text",
     output: Path | None = None,
@@ -80,6 +81,8 @@ def check(
         Which scale bytes are read: all, a stated sample (always so over a network), or none.
     fail_on
         The level at which the exit code is 1.
+    try_
+        Ask a reader itself that is installed in some Python: transformers, vllm, sglang, llama.cpp, mlx; vllm@/path/to/python; several with commas.
     fix
         Write the corrected configuration files into this new folder.
     format
@@ -98,6 +101,7 @@ def check(
         case = common.case(src, runtime, command, config, device_memory, given, scales)
         found = run.findings(case, common.words(select), common.words(ignore))
         document = run.document(case, found)
+    stops = _tried(case, common.words(try_), document) if try_ else False
     _emit(document, format, output)
     if not case.targets and any(given.values()):
         from weighbridge.report.sink import talk
@@ -106,7 +110,22 @@ def check(
     if fix is not None:
         _mend(case, found, fix)
     levels = ("error", "warning", "note")
-    return int(any(document["summary"][level] for level in levels[: levels.index(fail_on) + 1]))
+    return int(stops or any(document["summary"][level] for level in levels[: levels.index(fail_on) + 1]))
+
+
+def _tried(case: Case, readers: list[str], document: dict[str, Any]) -> bool:
+    """Put `tried` into the document: what the readers themselves say. Returns whether one of them refused, or left a parameter unfilled."""
+    from weighbridge.readers.trial.answer import REFUSED, UNFILLED
+    from weighbridge.readers.trial.trial import tried
+    from weighbridge.report.sink import talk
+
+    said = case.settings
+    # vLLM deals experts out to all ranks by a flag; --ep says the same for it.
+    asked = {"tp": said.tp, "ep": said.ep, "expert_parallel": said.expert_parallel or said.ep > 1, "kv_cache_dtype": said.kv_cache_dtype, "dtype": said.dtype,
+             "quantization": said.quantization, "context": said.context, "device": said.device}
+    answers = tried(case.checkpoint, readers, asked, say=talk)
+    document["tried"] = [answer.document() for answer in answers]
+    return any(answer.outcome in (REFUSED, UNFILLED) for answer in answers)
 
 
 def _emit(document: dict[str, Any], format: str, output: Path | None) -> None:

@@ -17,7 +17,7 @@ def bind(verb: Callable[..., Any], words: Sequence[str], short: dict[str, str]) 
     """Arguments for `verb`, or None where cyclopts must look. `short` maps a parameter's name to its short flag."""
     parameters = inspect.signature(verb).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    flags = {"--" + p.name.replace("_", "-"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
+    flags = {"--" + p.name.strip("_").replace("_", "-"): p for p in parameters if p.kind is p.KEYWORD_ONLY}
     flags |= {short[p.name]: p for p in flags.copy().values() if p.name in short}
     hints = get_type_hints(verb, include_extras=True)
     places: list[Any] = []

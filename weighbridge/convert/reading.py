@@ -8,12 +8,15 @@ import numpy as np
 
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.formats.qtensor import QTensor
+from weighbridge.layouts.source import Source
 from weighbridge.plan.cover import Fragment
 from weighbridge.plan.wholes import Wholes
 
 
 class Reading(Protocol):
     """Where source rectangles come from, and what is known of whole weights."""
+
+    source: Source
 
     @property
     def wholes(self) -> Wholes: ...

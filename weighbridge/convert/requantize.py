@@ -18,7 +18,7 @@ from weighbridge.formats.values import Scratch, address, values
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.cover import Fragment, Rect
 from weighbridge.plan.plan import Piece
-from weighbridge.plan.steps import Kind
+from weighbridge.plan.steps import RESTORE, Kind
 
 
 def new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
@@ -28,8 +28,11 @@ def new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: S
     region = scratch.array("region", (rows, cols), np.float32)
     source = _decoded(reader, piece.fragments, (row, col, rows, cols), region, slab, scratch)
     shift = piece.step.kind is Kind.SHIFT
-    given = _shifted(reader, piece, (row, col, rows, cols), encoding) if shift else _whole_scale(reader, part.weight, encoding)
-    q, refused = _quantized(source, encoding, given, reader, part.weight, scratch)
+    if slab.kept:
+        given = restored(slab.kept, encoding, (row, col, rows, cols), part.turned)
+    else:
+        given = _shifted(reader, piece, (row, col, rows, cols), encoding) if shift else _whole_scale(reader, part.weight, encoding)
+    q, refused = quantized(source, encoding, given, reader, part.weight, scratch)
     if refused:
         raise Refused([Problem("not-finite", f"{refused:,} blocks hold NaN or infinity, or no scale fits them", slab.name, "the weights are damaged")])
     down, right = part.row - row, part.col - col
@@ -39,6 +42,7 @@ def new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: S
         _new_grid(grid, (down, right), part, slab)
     loss = slab.loss(piece.step.name) if piece.step.lossy else Loss()
     loss.values += part.rows * part.cols
+    loss.inexact += part.rows * part.cols if piece.step.name == RESTORE and not slab.kept else 0
     back = scratch.array("back", (rows, cols), np.float32)
     values(q, back, scratch)
     if source is not region:
@@ -46,6 +50,19 @@ def new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: S
     loss.compare(_rect(region, down, right, part), _rect(back, down, right, part))
     if not piece.step.lossy and loss.error:
         raise Refused([Problem("not-exact", f"values that should fit {slab.encoding.scheme} exactly do not", slab.name, "add --inexact to round them")])
+
+
+def restored(kept: dict[str, np.ndarray], encoding: Encoding, rect: Rect, turned: bool) -> dict[str, np.ndarray]:
+    """The kept values of each factor for the whole blocks of a logical rectangle, by suffix; `kept` is in stored axes."""
+    found = {}
+    for factor in encoding.factors:
+        for field in (factor, *factor.inner):
+            if field.suffix in kept:
+                own = kept[field.suffix].T if turned else kept[field.suffix]
+                spans = [slice(start // size, -(-(start + length) // size)) if size else slice(None)
+                         for start, length, size in zip(rect[:2], rect[2:], field.block, strict=True)]
+                found[field.suffix] = own[spans[0], spans[1]]
+    return found
 
 
 def _whole_scale(reader: Reading, weight: str, encoding: Encoding) -> dict[str, np.ndarray]:
@@ -95,7 +112,7 @@ def _largest_scales(reader: Reading, fragments: tuple[Fragment, ...], rect: Rect
     return np.maximum.reduceat(np.maximum.reduceat(scale, starts[0], axis=0), starts[1], axis=1)
 
 
-def _quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarray], reader: Reading, weight: str, scratch: Scratch) -> tuple[QTensor, int]:
+def quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarray], reader: Reading, weight: str, scratch: Scratch) -> tuple[QTensor, int]:
     """Codes and scales of a region of whole blocks: float32 values, or BF16 bits (uint16)."""
     assert encoding.scale is not None and encoding.block is not None
     rule = quantize.rule_of(encoding)

@@ -55,6 +55,7 @@ class Slab:
     codes_RC: np.ndarray
     grids: dict[str, np.ndarray] = field(default_factory=dict)
     losses: dict[str, Loss] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict)  # own values of all factors of the matrix, where they are to be used again
 
     def loss(self, step: str) -> Loss:
         return self.losses.setdefault(step, Loss())

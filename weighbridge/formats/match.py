@@ -175,6 +175,7 @@ class Matcher:
             (suffix, (dtype, shape)), = present.items()
             return self._alone(suffix, dtype, shape)
         near: list[tuple[Scheme, str]] = []
+        blocked: list[Encoding] = []
         unclaimed: dict[str, str] = {}
         for scheme in self.ordered:
             dtypes = _dtypes(scheme, present)
@@ -192,8 +193,13 @@ class Matcher:
                 if isinstance(fit, Fit):
                     return fit
                 near.append((scheme, fit))
+                blocked += [encoding] if _needs(scheme, BLOCK) else []
             if not self._sizes(scheme):
                 unclaimed.setdefault("block" if _needs(scheme, BLOCK) else "group", scheme.says)
+        sliced = (_sliced(encoding, _true_shape(SCHEMES[encoding.scheme], present, own, read), present) for encoding in blocked)
+        found = next(filter(None, sliced), None)
+        if found is not None:
+            return found
         if unclaimed:
             return Fit(None, shape, code=NO_SIZE[next(iter(unclaimed))], problem="; ".join(_unclaimed(size, says) for size, says in unclaimed.items()))
         return _unexplained(present, self._nearest(near, present))
@@ -299,13 +305,16 @@ def _fitting(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, t
     if not shape:
         return f"{encoding.scheme}: the shape of the weight cannot be read"
     wrong = _first_wrong(encoding, shape, present)
-    if wrong is None:
-        return Fit(encoding, shape)
-    if len(shape) == 2 and encoding.block and encoding.block[0] > 1:
-        for slices in _SLICES:
-            if shape[0] % slices == 0 and _first_wrong(encoding, (shape[0] // slices, shape[1]), present, slices) is None:
-                return Fit(encoding, shape, slices)
-    return wrong
+    return Fit(encoding, shape) if wrong is None else wrong
+
+
+def _sliced(encoding: Encoding, shape: tuple[int, ...], present: Mapping[str, tuple[str, tuple[int, ...]]]) -> Fit | None:
+    """A fit of a grid of blocks that begins anew in each slice of the rows."""
+    if len(shape) != 2 or not encoding.block or encoding.block[0] <= 1:
+        return None
+    slices = (n for n in _SLICES if shape[0] % n == 0 and _first_wrong(encoding, (shape[0] // n, shape[1]), present, n) is None)
+    found = next(slices, 0)
+    return Fit(encoding, shape, found) if found else None
 
 
 def _counted(fields: Iterable[Field], shape: tuple[int, ...]) -> Iterable[tuple[Field, tuple[int, ...]]]:

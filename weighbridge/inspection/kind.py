@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.formats.kinds import kind_of, kind_of_dtype
-from weighbridge.formats.match import Fit, Matcher
+from weighbridge.formats.match import NO_SIZE, Fit, Matcher
 from weighbridge.formats.scheme import WHOLE, Encoding
 
 
@@ -74,7 +74,8 @@ def _unexplained(matcher: Matcher, suffix: str, tensors: Mapping[str, Tensor], s
         problem = fit.problem if fit.code == "scale-beside-float" else ""
         return WeightKind(False, "none", None, prod(shape), problem, fit.code if problem else "", None, shape)
     strategy = "none" if scale is None else _strategy(shape, scale.shape)
-    return WeightKind(True, strategy, None, prod(shape), fit.problem, fit.code, Encoding("", strategy, code) if code else None, shape)
+    problem = "scale-shape" if fit.code in NO_SIZE.values() else fit.code  # nobody says which grid is right
+    return WeightKind(True, strategy, None, prod(shape), fit.problem, problem, Encoding("", strategy, code) if code else None, shape)
 
 
 def _strategy(shape: tuple[int, ...], grid: tuple[int, ...]) -> str:

@@ -74,7 +74,7 @@ class _Chooser:
 
     def __init__(self, source: Source, layout: str, options: Options) -> None:
         self.source, self.layout, self.options = source, layout, options
-        self.inventory, self.coded = source.inventory, source.coded
+        self.inventory, self.coded = source.inventory, source.to_code
         self.files = 1 + self.inventory.sizes.get("layers", 0)
         # A family whose files say `.scale` keeps that spelling.
         own = {b.encoding.scheme for b in source.bound}
@@ -150,7 +150,7 @@ def requires(source: Source, layout: str, options: Options) -> list[Problem]:
     if layout in PLAIN:
         return []
     chooser = _Chooser(source, layout, options)
-    wanted = [w for w in source.weights if (w.name in source.coded if source.coded else w.linear)]
+    wanted = [w for w in source.weights if (w.name in source.to_code if source.to_code else w.linear)]
     if not wanted or any(s.encoding is not None and s.encoding.quantized for s in chooser.stored()):
         return []
     why = cannot_hold(chooser.encodings[0], wanted[0].shape) or f"its tensors are not spelled as {chooser.encodings[0].scheme} spells them"

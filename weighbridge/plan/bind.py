@@ -19,6 +19,7 @@ from weighbridge.layouts.published import Candidate, stored_forms
 from weighbridge.models import Inventory, inventory, inventory_of
 from weighbridge.models.generic import as_stored
 from weighbridge.plan.bind_neuron import bind_neuron
+from weighbridge.plan.kept import read_kept
 from weighbridge.layouts.source import Bound, Source
 
 
@@ -85,7 +86,7 @@ class _Binder:
                 self.problems.append(Problem("missing-tensor", f"no file holds it; the config asks for {list(weight.shape[weight.vector:])}", weight.published or name,
                                              "look whether the index names it and its file is whole; a runtime would leave this weight at random"))
         self._surplus()
-        return Source(self.checkpoint, self._layout(), self._sizes(), self.inventory, self.bound, self.problems, self.claims)
+        return Source(self.checkpoint, self._layout(), self._sizes(), self.inventory, self.bound, self.problems, self.claims, kept=read_kept(self.checkpoint))
 
     def _sizes(self) -> Options:
         """The block and the group of its own weights: what a destination has that is told nothing else. Other schemes' fixed groups are none of them."""

@@ -166,6 +166,14 @@ def quantize(target: Encoding, decoded: bool = False) -> Step:
     return Step(name, Kind.QUANTIZE, True, relative, absolute, says)
 
 
+RESTORE = "restore"
+
+
+def restoring(step: Step) -> Step:
+    """Quantizing under kept scales, weight by weight: exact where all values are codes under them, else as `step`."""
+    return step._replace(name=RESTORE, says="kept scales where every value is a code under them, as it was; new scales for a weight that changed")
+
+
 def _scaled(step: Step, source: Encoding, target: Encoding) -> Step:
     """The step with its scales rounded on top, where the target stores narrower ones. A kept scale, halved or doubled, stays what it is."""
     assert source.scale and target.scale
@@ -212,7 +220,8 @@ def _keep(source: Encoding, target: Encoding, moved: int, options: Options, fact
     if one.inner and one.inner[0].role is not two.inner[0].role:
         if facts.whole_powers():
             return RESPELL._replace(says="the same codes and block scales; the tensor's scale, a power of two, becomes its reciprocal")
-        return Step("respell", Kind.KEEP, True, 2.0**-23, 0.0, "the same codes and block scales; the tensor's scale becomes its reciprocal, within one unit of F32")
+        return Step("respell", Kind.KEEP, True, 2.0**-21, 0.0,  # five roundings of 2^-24: the reciprocal, and on each side two products
+                    "the same codes and block scales; the tensor's scale becomes its reciprocal, within one unit of F32")
     if contains(two.element, one.element):
         if one.dtype != two.dtype:
             return RESPELL

@@ -28,6 +28,7 @@ class Wholes:
         self.known: dict[tuple[str, str], float] = {}
         self.locks: dict[tuple[str, str], threading.Lock] = {}
         self.lock = threading.Lock()
+        self.unchanged: dict[str, bool] = {}  # destination weight -> whether all its values are codes under kept scales
 
     def largest(self, rect: Rect, weight: str, shared: bool) -> float:
         """The largest magnitude of a weight, and of its partners where a scale is `shared`. `rect` reads rectangles."""

@@ -47,6 +47,8 @@ def replay_of(first: Source, made: Source) -> tuple[Plan | None, str]:
     if checkpoint.manifest.get("version") != __version__:
         return None, f"another version made it ({str(checkpoint.manifest.get('version'))[:40]}); this is {__version__}"
     try:
+        if hop.options.activations:
+            return None, "its scales of activations came from a file that is not here"
         plan = make_plan(first, hop.layout, hop.options)
     except WeighbridgeError as error:
         return None, f"the conversion that its manifest names is refused: {error.first.message}"

@@ -25,7 +25,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at
-from weighbridge.check.scale_values import FLOATS, vanishing, weight_of
+from weighbridge.check.scale_values import coded_in_floats, vanishing
 from weighbridge.check.scales import scales_of, select
 
 RULE = Rule("WB422", "scale-zero-negative", "error")
@@ -52,6 +52,4 @@ def find(case: Case) -> Iterator[Finding]:
 
 
 def _float(case: Case, place: int) -> bool:
-    source = scales_of(case).sources[place]
-    weight = weight_of(case, source.name, source.key)
-    return weight is not None and weight.dtype in FLOATS
+    return coded_in_floats(case, scales_of(case).sources[place].key)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from weighbridge.version import __version__
+from weighbridge.report.check import tried
 from weighbridge.report.visible import lines, visible
+from weighbridge.version import __version__
 
+TRIED = {"loaded": "note", "refused": "error", "unfilled": "error", "unavailable": "warning"}
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -18,7 +20,11 @@ def sarif(document: dict[str, Any], pages: dict[str, tuple[str, str]]) -> dict[s
               "help": {"text": pages[code][1], "markdown": pages[code][1]}} for code in codes]
     results = [_result(f, codes) for f in document["findings"]]
     driver = {"name": "weighbridge", "version": __version__, "informationUri": "https://pypi.org/project/weighbridge/", "rules": rules}
-    return {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+    run: dict[str, Any] = {"tool": {"driver": driver}, "results": results}
+    if document.get("tried"):  # what a reader says is no result of a rule: a notification of the run (3.58)
+        told = [{"level": TRIED[one["outcome"]], "message": {"text": visible(tried.sentence(one)).replace("](", "] (")}} for one in document["tried"]]
+        run["invocations"] = [{"executionSuccessful": True, "toolExecutionNotifications": told}]
+    return {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def _result(f: dict[str, Any], codes: list[str]) -> dict[str, Any]:
@@ -39,6 +45,7 @@ def github(document: dict[str, Any]) -> str:
     for f in document["findings"]:
         title = _data(f"{f['code']} {f['runtime'] or ''}".strip(), True)
         out.append(f"::{level[f['severity']]} file={_data(_file(f['where']), True)},title={title}::{_data(_sentence(f))}")
+    out += [f"::{level[TRIED[one['outcome']]]} title={_data('tried ' + one['reader'], True)}::{_data(tried.sentence(one))}" for one in document.get("tried", ())]
     return "\n".join(out)
 
 

@@ -6,6 +6,7 @@ import json
 import textwrap
 from typing import Any
 from weighbridge.report import jsontext
+from weighbridge.report.check import tried
 from weighbridge.report.markdown import escaped, fenced
 from weighbridge.report.units import count
 from weighbridge.report.visible import visible
@@ -18,6 +19,7 @@ PLAIN = "\x1b[0m"
 def text(document: dict[str, Any], colour: bool = False) -> str:
     """Each finding with its place, evidence, consequence and fix; the sum at the end."""
     blocks = [_finding(f, colour) for f in document["findings"]]
+    blocks += [tried.text(one, document) for one in document.get("tried", ())]
     return "\n\n".join([*blocks, _sum(document)])
 
 
@@ -31,6 +33,7 @@ def markdown(document: dict[str, Any]) -> str:
         if value is not None:
             lines += ["", fenced(_json(value, indent=None if _short(value) else 2), "json")]
         blocks.append("\n".join(lines))
+    blocks += [tried.markdown(one, document) for one in document.get("tried", ())]
     return "\n\n".join(blocks)
 
 
