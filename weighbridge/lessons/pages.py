@@ -10,8 +10,10 @@ from typing import Any
 from weighbridge.check import pages as rule_pages
 from weighbridge.check.pages import SCHEMA
 from weighbridge.check.rule import rules
-from weighbridge.checkpoint.dtypes import FP8
 from weighbridge.errors import Usage
+from weighbridge.formats.element import CODED, PLAIN
+from weighbridge.formats.match import split
+from weighbridge.formats.scheme import Role
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.lessons import containers, elements, formats, schemes, term, wide
 
@@ -93,7 +95,11 @@ def _exists(what: str) -> bool:
 
 def some_tensors(tensors: Mapping[str, Any], count: int = 3) -> list[str]:
     """A few names worth looking at: quantized weights first, from different roles."""
-    ranked = sorted((t.dtype not in FP8, name.rpartition(".")[2] not in ("weight", "weight_packed"), name) for name, t in tensors.items())
+    from weighbridge.lessons.tensor_source import roles_of_suffixes
+
+    roles = roles_of_suffixes()
+    coded = {name: roles.get(split(name)[1]) is Role.CODE for name in tensors}
+    ranked = sorted((not coded[name] or t.dtype in PLAIN, t.dtype not in CODED, not coded[name], name) for name, t in tensors.items())
     chosen: dict[str, str] = {}
     for *_, name in ranked:
         words = name.split(".")

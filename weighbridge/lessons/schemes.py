@@ -11,7 +11,7 @@ from weighbridge.formats.element import ELEMENTS
 from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Form, Role, Scheme, filled, plain
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.formats.window import places
-from weighbridge.layouts.rows import layout_of
+from weighbridge.layouts.rows import ROWS, layout_of
 
 SHAPE = (1536, 3072)  # [out, in]: gate of one expert of MiniMax-M2, for sizes
 EXPERTS = 8  # of a tensor that holds several
@@ -39,7 +39,7 @@ def document(name: str) -> dict[str, Any]:
 
 def listing() -> list[dict[str, Any]]:
     """A row for each scheme."""
-    return [{"name": s.name, "says": s.says, "element": s.code.element, "strategy": s.strategy, "methods": list(s.methods), "layout": s.layout or None}
+    return [{"name": s.name, "says": s.says, "element": s.code.element, "strategy": s.strategy, "methods": list(s.methods), "layout": layout_of(s.name) or None}
             for s in SCHEMES.values()]
 
 
@@ -129,8 +129,6 @@ def _example(scheme: Scheme) -> dict[str, Any]:
 
 def _readers(name: str) -> list[dict[str, Any]]:
     """What is known of readers of the layouts that hold this scheme."""
-    from weighbridge.layouts.rows import ROWS
-
     return [{"layout": row.name, "reader": known.reader, "loads": known.loads, "condition": known.condition, "source": known.source}
             for row in ROWS.values() if name in row.schemes for known in row.readers]
 
@@ -153,11 +151,20 @@ class _Facts:
     def zeros_wrap(self) -> bool:
         return False
 
+    def in_order(self) -> bool:
+        return self.good
+
+    def whole_powers(self) -> bool:
+        return self.good
+
+    def whole_shared(self) -> bool:
+        return self.good
+
 
 def exact(name: str) -> list[dict[str, Any]]:
     """Where its values go without a change: {to, step, says, always}; by the same function that plans ask.
 
-    Not `always`: only where its scales are powers of two near each other, or its zero points are the middle of their range.
+    Not `always`: only where scales are powers of two near each other, zero points the middle of their range, or groups of inputs in order.
     """
     from weighbridge.layouts.options import Options
     from weighbridge.lessons.example import encoding_of
@@ -165,7 +172,7 @@ def exact(name: str) -> list[dict[str, Any]]:
 
     source = encoding_of(SCHEMES[name], *SIZES)
     targets = [("hf-bf16", plain("BF16")), ("hf-f16", plain("F16"))]
-    targets += [(s.name, encoding_of(s, *SIZES)) for s in SCHEMES.values() if s.layout and s.name != name]
+    targets += [(s.name, encoding_of(s, *SIZES)) for s in SCHEMES.values() if layout_of(s.name) and s.name != name]
     found = []
     for to, target in targets:
         nested = _nested(source, target)

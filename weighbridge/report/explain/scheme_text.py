@@ -103,11 +103,11 @@ def reader_rows(d: dict[str, Any]) -> list[Row]:
 
 
 def exact_rows(d: dict[str, Any]) -> list[Row]:
-    return [(e["to"], e["layout"] or "", e["step"], "always" if e["always"] else "where its scales or zero points allow it") for e in d["exact"]]
+    return [(e["to"], e["layout"] or "", e["step"], "always" if e["always"] else "where scales, zero points and order allow it") for e in d["exact"]]
 
 
 EXACT_WORDS = ("No value changes on these ways. Where a condition stands, the plan reads scales and zero points and decides tensor by tensor: "
-               "powers of two near each other, zero points in the middle of their range.")
+               "powers of two near each other, zero points in the middle of their range, groups of inputs in their order.")
 
 
 def code_rows(d: dict[str, Any], all_codes: bool = True) -> list[Row]:

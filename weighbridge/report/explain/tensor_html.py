@@ -7,6 +7,7 @@ from typing import Any
 
 from weighbridge.report.explain import tensor_svg as drawn
 from weighbridge.report.explain import tensor_words as words
+from weighbridge.report.explain.tensor_summary import facts
 from weighbridge.report.svg import attribute, picture, text_of
 from weighbridge.report.visible import visible
 from weighbridge.report.webpage import page
@@ -27,7 +28,7 @@ def html(document: dict[str, Any]) -> str:
 
 
 def _facts(document: dict[str, Any]) -> str:
-    rows = "".join(f"<dt>{text_of(label)}</dt><dd>{text_of(told)}</dd>" for label, told in words.facts(document))
+    rows = "".join(f"<dt>{text_of(label)}</dt><dd>{text_of(told)}</dd>" for label, told in facts(document))
     return f'<dl class="facts">{rows}</dl>'
 
 

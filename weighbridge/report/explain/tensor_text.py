@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from weighbridge.report.explain import tensor_words as words
+from weighbridge.report.explain.tensor_summary import facts
 from weighbridge.report.markdown import escaped, fenced
 from weighbridge.report.table import markdown_table, text_table
 from weighbridge.report.visible import visible
@@ -40,7 +41,7 @@ def svg(document: dict[str, Any]) -> str:
 
 def _sections(document: dict[str, Any], table: Any, prose: Any, fixed: Any = str) -> list[tuple[str, str]]:
     title = f"{visible(document['tensor']['name'])}, worked by hand"
-    out = [(title, table(("what", ""), [(a or " ", b) for a, b in words.facts(document)]) if fixed is fenced else _facts(document))]
+    out = [(title, table(("what", ""), [(a or " ", b) for a, b in facts(document)]) if fixed is fenced else _facts(document))]
     maps = document["maps"]
     if document["scales"]:
         drawn = _map(maps["scale"]) if maps else ""
@@ -63,7 +64,7 @@ def _sections(document: dict[str, Any], table: Any, prose: Any, fixed: Any = str
 
 def _facts(document: dict[str, Any]) -> str:
     lines = []
-    for label, told in words.facts(document):
+    for label, told in facts(document):
         first, *rest = _fold(told, WIDTH - 14)
         lines += [f"{label:<12}  {first}", *(" " * 14 + line for line in rest)]
     return "\n".join(lines)
