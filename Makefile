@@ -15,13 +15,14 @@ PARALLEL ?= -n auto --maxprocesses 4 --dist loadscope
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-flips test-oracles test-readers test-browser bench docs clean
+.PHONY: help install demo test test-faults test-flips test-matrix test-oracles test-readers test-browser bench docs clean
 
 help:
 	@echo 'make demo           install, then walk through every verb on the demo checkpoint; pictures and a page stay in out/demo'
 	@echo 'make test           install, then run the tests (no torch)'
 	@echo 'make test-faults    every call of a conversion to the disk fails once, and the power is cut after each (make test tries some of them)'
 	@echo 'make test-flips     flip 1,000 random bits of converted checkpoints: verify must find each'
+	@echo 'make test-matrix    every stored form to every layout, and nine real tables (make test tries some of them)'
 	@echo 'make test-oracles   run the tests against torch, transformers and the libraries of the formats'
 	@echo 'make test-readers   ask vLLM, SGLang, transformers, llama.cpp and mlx-lm themselves (environments of their own in $(READERS), 5 GB)'
 	@echo 'make test-browser   open the pages in a headless Chromium; screenshots go to $(PAGES)/screenshots'
@@ -70,6 +71,9 @@ test-faults: $(VENV)/.stamp-test
 
 test-flips: $(VENV)/.stamp-test
 	@WEIGHBRIDGE_FLIPS=1000 $(VENV)/bin/python -m pytest tests/verify/test_flips.py $(PYTEST_ARGS)
+
+test-matrix: $(VENV)/.stamp-test
+	@WEIGHBRIDGE_MATRIX=all $(VENV)/bin/python -m pytest tests/matrix $(PARALLEL) --dist load $(PYTEST_ARGS)
 
 test-oracles: $(ORACLES)/.stamp
 	@$(ORACLES)/bin/python -m pytest tests/oracles --ignore=tests/oracles/readers $(PYTEST_ARGS)

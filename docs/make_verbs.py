@@ -66,7 +66,16 @@ VERBS: dict[str, Verb] = {
         "Resolves two layouts against the headers of one checkpoint, refuses with all findings before the first write, and then moves bytes in bounded memory. "
         "Killed at any moment, the same command goes on; over a finished folder it says that there is nothing to do only after a look at every file and at the source, and makes anew "
         "what was lost.",
-        (Example("What would it cost? Nothing is written:", "weighbridge convert DEMO --to neuron --attention exact --dry-run"),
+        (Example("Where can these weights go? Without `--to` each layout is listed with its readers, bytes, and what it loses: `exact`, or the error of the plan's own steps on "
+                 "bands of real rows, in dB.", "weighbridge convert DEMO"),
+         Example("A reader in the place of a layout: it takes what loses least among those that this reader loads on this device.",
+                 "weighbridge convert DEMO --for vllm --device h100 --dry-run"),
+         Example("An option that a layout does not take is refused, with the layouts that take it:", "weighbridge convert DEMO OUT --to hf-bf16 --group 64", 2),
+         Example("To BF16, with the scales beside it in `weighbridge-scales.kept` (no reader takes that name for a shard). A weight that training changed meanwhile gets new "
+                 "scales on the way back; all others get their bytes back.", "weighbridge convert DEMO PLAIN --to hf-bf16 --keep-scales", most=8),
+         Example("", "weighbridge convert PLAIN AGAIN --to hf-fp8", most=8),
+         Example("", "weighbridge verify DEMO AGAIN"),
+         Example("What would it cost? Nothing is written:", "weighbridge convert DEMO --to neuron --attention exact --dry-run"),
          Example("Do it:", "weighbridge convert DEMO OUT --to neuron --attention exact"),
          Example("And back to the published layout:", "weighbridge convert OUT BACK --to hf-fp8", most=6)),
         'wb.open("MiniMax-M2").convert("M2-neuron", "neuron", attention="exact", tp=64)',

@@ -13,7 +13,7 @@ import pytest
 from weighbridge.testing.replica import write_replica
 
 ROOT = Path(__file__).resolve().parent.parent / "weighbridge"
-HOUSE = ("errors", "collector", "cachefolder", "checkpoint", "encoding", "formats", "models", "runtimes", "readers", "inspection", "layouts", "plan", "convert", "verify", "torch_view", "check", "drawing", "lessons",
+HOUSE = ("version", "errors", "collector", "cachefolder", "checkpoint", "encoding", "formats", "models", "runtimes", "readers", "inspection", "layouts", "plan", "convert", "verify", "torch_view", "check", "drawing", "lessons",
          "engine", "overview", "report", "cli")
 FREE = {"api", "testing", "__init__", "__main__", "demo"}
 HEAVY = {"numpy", "numba", "torch", "ml_dtypes"}

@@ -13,6 +13,7 @@ from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.collector import paused
 from weighbridge.errors import Usage
 from weighbridge.layouts.options import Options
+from weighbridge.layouts.rows import ROWS
 
 if TYPE_CHECKING:
     from weighbridge.check.settings import Settings
@@ -87,6 +88,12 @@ class Model:
         """The plan to `layout`. Options are those of `convert` with underscores; problems are in the plan."""
         return plan_for(self.checkpoint, layout, **options)
 
+    def ways(self) -> dict[str, Any]:
+        """Where these weights can go: each layout with its readers, bytes, and what it loses. The document of `convert SRC` without a layout."""
+        from weighbridge.convert.menu import document
+
+        return document(self.source)
+
     def convert(self, destination: str | os.PathLike[str], layout: str, *, progress: Progress | None = None, **options: Any) -> Result:
         """Carry the plan out. Raises `Refused` with all findings before the first write."""
         from weighbridge.convert.run import convert
@@ -145,20 +152,11 @@ def _settings(given: dict[str, Any]) -> Settings:
         raise Usage(str(error).replace("Settings.__init__() got an", "an"), "settings") from error
 
 
-def plan_for(checkpoint: Checkpoint, layout: str, *, shards: bool = False, block: tuple[int, int] | None = None, **options: Any) -> Plan:
-    """Bind a checkpoint and resolve `layout` against it. The destination keeps the source's block unless told otherwise."""
-    from weighbridge.plan.bind import bind
-    from weighbridge.plan.plan import make_plan
+def plan_for(checkpoint: Checkpoint, layout: str, **options: Any) -> Plan:
+    """Bind a checkpoint and resolve `layout` against it. The destination keeps the source's block unless another is named; `block` may be "auto"."""
+    from weighbridge.plan.resolve import resolve
 
-    if shards and layout != "neuron":
-        raise Usage(f"--shards goes with --to neuron, not with {layout}", "--shards")
-    with paused():
-        source = bind(checkpoint, block)
-        try:
-            chosen = Options(block=block or source.options.block, **options)
-        except TypeError as error:
-            raise Usage(str(error).replace("Options.__init__() got an", "an"), "options") from error
-        return make_plan(source, "neuron-shards" if shards else layout, chosen)
+    return resolve(checkpoint, layout, **options)
 
 
 def to_torch(src: str | os.PathLike[str] | Model, layout: str = "neuron", **options: Any) -> TorchView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,25 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
         return f"{place}{self.message}"
+
+
+FEW, NAMED = 8, 3  # problems that stand for themselves; places that a problem of more names
+
+
+def folded(problems: Iterable[Problem]) -> list[Problem]:
+    """The same problems, those that differ in their place alone as one with their number: 43,852 weights with one fault are one sentence."""
+    alike: dict[Problem, list[str]] = {}
+    for problem in problems:
+        alike.setdefault(replace(problem, where=""), []).append(problem.where)
+    found = []
+    for problem, places in alike.items():
+        places = list(dict.fromkeys(places))
+        if len(places) <= FEW:
+            found += [replace(problem, where=where) for where in places]
+        else:
+            where = f"{'; '.join(places[:NAMED])} and {len(places) - NAMED:,} more"
+            found.append(replace(problem, where=where, message=f"{len(places):,} of one kind, each: {problem.message}"))
+    return found
 
 
 SHOWN = 200  # characters of one value from a file in a message

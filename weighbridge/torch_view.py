@@ -33,7 +33,7 @@ class TorchView(Mapping[str, Any]):
         self.torch, self.plan, self.reader = torch, plan, require_scales(plan.source)
         targets = plan.targets
         if plan.layout == "neuron":
-            resolver = Resolver(plan.source, plan.options)
+            resolver = Resolver(plan.source, plan.options, plan.layout)
             targets = [resolver.target(s) for s in neuron.converted(plan.inventory, plan.options)]
         weights = {bare(t.stored.field_name(f)): (t, f) for t in targets for f in t.fields if f.role is Role.CODE}
         self._fields = weights | {bare(t.stored.field_name(f)): (t, f) for t in targets for f in t.fields}

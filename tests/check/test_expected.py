@@ -9,7 +9,7 @@ import pytest
 from tests.inspection import tables
 from tests.models.variants import VARIANTS, config_of
 from weighbridge.check.case import Case
-from weighbridge.check.expected import Expected
+from weighbridge.check.expected import Expected, expected
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.layouts.published import published, stored_forms
 from weighbridge.models import inventory
@@ -18,7 +18,7 @@ Headers = dict[str, tuple[str, tuple[int, ...]]]
 
 
 def compare(folder: Path, headers: Headers, config: dict) -> Expected:
-    return Case(open_checkpoint(tables.write_headers(folder, headers, config))).expected
+    return expected(Case(open_checkpoint(tables.write_headers(folder, headers, config))))
 
 
 def makers(config: dict) -> Headers:

@@ -36,7 +36,7 @@ from weighbridge.check.mend import mended
 from weighbridge.check.run import findings, targets
 from weighbridge.check.scale_codes import codes
 from weighbridge.check.scale_grids import apart
-from weighbridge.check.scales import Scales, read_scales, values_of
+from weighbridge.check.scales import Scales, read_scales, scales_of, values_of
 from weighbridge.check.settings import Settings
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.testing import safetensors_writer
@@ -94,7 +94,7 @@ def test_powers_of_two(values: list[float], powers: bool, tmp_path: Path) -> Non
 
 def against_numpy(folder: Path) -> None:
     case = case_of(folder)
-    found = case.scales
+    found = scales_of(case)
     assert found.mode == "all" and found.read == found.total > 0
     for place, source in enumerate(found.sources):
         values = values_of(case, source.tensor)
@@ -128,8 +128,8 @@ def test_a_large_tensor_is_read_in_pieces(bad: float, tmp_path: Path, monkeypatc
 def test_empty_tensors_and_none(tmp_path: Path) -> None:
     tensors: Tensors = {"a.weight": ("F8_E4M3", (0, 8)), "a.weight_scale": ("F32", (0, 1)), "b.weight": ("F8_E4M3", (4, 8)), "b.weight_scale": ("F32", (4, 1))}
     case = case_of(build(tmp_path / "a", tensors, {}))
-    assert [source.name for source in case.scales.sources] == ["b.weight_scale"]
-    assert case_of(tmp_path / "a", "none").scales.read == 0
+    assert [source.name for source in scales_of(case).sources] == ["b.weight_scale"]
+    assert scales_of(case_of(tmp_path / "a", "none")).read == 0
     assert isinstance(findings(case), list)
 
 
@@ -143,9 +143,9 @@ def test_a_file_that_became_shorter(tmp_path: Path) -> None:
 
 def test_a_sample_says_so(tmp_path: Path) -> None:
     case = case_of(written(lambda: m2(layers=3))(tmp_path / "a"), "sample")
-    assert case.scales.mode == "sample" and case.scales.read == scales.SAMPLE < case.scales.total
+    assert scales_of(case).mode == "sample" and scales_of(case).read == scales.SAMPLE < scales_of(case).total
     notes = [f for f in findings(case) if f.code == "WB420"]
-    assert notes and notes[0].severity == "note" and f"64 of {case.scales.total}" in notes[0].evidence
+    assert notes and notes[0].severity == "note" and f"64 of {scales_of(case).total}" in notes[0].evidence
 
 
 def test_more_scales_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,19 +153,19 @@ def test_more_scales_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     total = sum(source.tensor.nbytes for source in scales.sources(case_of(folder)))
     monkeypatch.setattr(scales, "LIMIT", total // 2)
     monkeypatch.setattr(scales, "SMALL", 4)
-    found = case_of(folder).scales
+    found = scales_of(case_of(folder))
     assert found.mode == "sample" and 0 < sum(source.tensor.nbytes for source in found.sources) <= total // 2
 
 
 def test_a_store_elsewhere_is_sampled(tmp_path: Path) -> None:
     case = case_of(written(lambda: m2(layers=3))(tmp_path / "a"))
-    near = case.scales
+    near = scales_of(case)
     far = case_of(tmp_path / "a")
     far.checkpoint.store.path = lambda file: None  # type: ignore[method-assign]
-    assert far.scales.read == scales.SAMPLE
-    for place, source in enumerate(far.scales.sources):
+    assert scales_of(far).read == scales.SAMPLE
+    for place, source in enumerate(scales_of(far).sources):
         same = near.places[source.name]
-        assert (far.scales.least[place], far.scales.largest[place]) == (near.least[same], near.largest[same])
+        assert (scales_of(far).least[place], scales_of(far).largest[place]) == (near.least[same], near.largest[same])
 
 
 def test_codes_of_a_small_model_are_read_whole(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_one_outlier_is_no_reciprocal(tmp_path: Path) -> None:
 def test_the_replica_in_little_memory(tmp_path: Path) -> None:
     """A piece of the full-size replica: 3,136 scales of true shape, no alarm from groups 4 and 6 but what Neuron must say."""
     case = case_of(write_replica(tmp_path / "m2", layers=4, experts=64), runtimes=ALL)
-    assert case.scales.read == 4 * (4 + 3 * 64)
+    assert scales_of(case).read == 4 * (4 + 3 * 64)
     assert not findings(case, ["WB4", "WB6"])
 
 
@@ -252,8 +252,8 @@ def test_the_sample_does_not_hang_on_hashes(tmp_path: Path) -> None:
     import sys
 
     folder = written(lambda: m2(layers=3))(tmp_path / "a")
-    code = ("import sys; from weighbridge.check.case import Case; from weighbridge.checkpoint.source import open_checkpoint; "
-            "print([s.name for s in Case(open_checkpoint(sys.argv[1]), scale_bytes='sample').scales.sources])")
+    code = ("import sys; from weighbridge.check.case import Case; from weighbridge.check.scales import scales_of; from weighbridge.checkpoint.source import open_checkpoint; "
+            "print([s.name for s in scales_of(Case(open_checkpoint(sys.argv[1]), scale_bytes='sample')).sources])")
     said = [subprocess.run([sys.executable, "-c", code, str(folder)], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True).stdout
             for seed in ("1", "2")]
     assert said[0] == said[1]

@@ -17,14 +17,14 @@ from weighbridge.check.mend import mended
 from weighbridge.check.run import findings, targets
 from weighbridge.check.settings import Settings
 from weighbridge.check.skip_units import units
-from weighbridge.check.views import View
+from weighbridge.check.views import View, view_of
 from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.runtimes.skip import resolve
 
 
 def view(folder: Path, runtime: str, **fields: object) -> View:
     case = Case(open_checkpoint(folder), targets([runtime]), Settings(**fields), "none")  # type: ignore[arg-type]
-    return case.view(case.targets[0])
+    return view_of(case, case.targets[0])
 
 
 def found(folder: Path, runtime: str, **fields: object) -> list[Finding]:

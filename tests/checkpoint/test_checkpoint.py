@@ -9,7 +9,7 @@ import weighbridge.api as wb
 from tests.plan.tools import DEMO, convert, read_folder
 from weighbridge.checkpoint.header import read_header
 from weighbridge.errors import Refused, WeighbridgeError
-from weighbridge.plan.bind import detect
+from weighbridge.plan.bind import bind
 from weighbridge.testing.tiny import EVEN, write_tiny
 
 SMALL = EVEN | {"experts": 2, "layers": 1}
@@ -57,11 +57,15 @@ def test_links_are_followed_as_the_hub_cache_needs_it(good, tmp_path):
     assert wb.open(linked).checkpoint.digest == wb.open(good).checkpoint.digest
 
 
+def layout_of(folder):
+    return bind(wb.open(folder).checkpoint).layout
+
+
 def test_layouts_are_known_by_their_names(good, tmp_path):
-    found = {detect(wb.open(good).checkpoint)}
+    found = {layout_of(good)}
     for layout, options in (("hf-bf16", {}), ("neuron", {}), ("neuron", {"shards": True, "tp": 2})):
         folder = convert(good, tmp_path / str(len(found)), layout, **options)
-        found.add(detect(wb.open(folder).checkpoint))
+        found.add(layout_of(folder))
     assert found == {"hf-fp8", "hf-bf16", "neuron", "neuron-shards"}
 
 

@@ -71,8 +71,8 @@ def test_configuration_files_and_a_command_line(tiny: Path, tmp_path: Path, caps
     changed = json.loads((tiny / "config.json").read_text(encoding="utf-8")) | {"model_type": "nobody_knows"}
     (tmp_path / "config.json").write_text(json.dumps(changed), encoding="utf-8")
     told = document(capsys, tiny, "--config", tmp_path / "config.json", "--command=vllm serve x -tp 8 --enable-expert-parallel")
-    assert told["model_type"] == "nobody_knows" and told["check"]["runtimes"] == ["vllm"] and told["ways"] is None
-    assert [note["part"] for note in told["notes"]] == ["ways"]
+    assert told["model_type"] == "nobody_knows" and told["check"]["runtimes"] == ["vllm"] and told["ways"]["to"] == "hf-bf16"
+    assert told["notes"] == []
 
 
 def test_layouts(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,8 +56,29 @@ def test_refusals_exit_2_with_an_error_document(source, tmp_path):
     assert done["schema"] == "weighbridge.error/1" and done["error"]["code"] == "reciprocal"
     assert set(done["error"]) == {"code", "message", "where", "hint"}
     assert run("convert", source, tmp_path / "out", "--to", "neuron", "--tp", 3, code=2)["error"]["hint"]
-    assert run("convert", source, code=2)["error"]["code"] == "usage"
+    assert run("convert", source, tmp_path / "out", code=2)["error"]["code"] == "usage"
     assert run("convert", source, tmp_path / "out", "--to", "nowhere", code=2)["error"]["code"] == "usage"
+
+
+def test_without_a_layout_it_shows_the_ways(source, tmp_path):
+    found = run("convert", source)
+    assert found["schema"] == "weighbridge.convert/1"
+    for way in found["ways"]:
+        assert {"to", "readers", "bytes", "exact", "sqnr_db", "command", "refused"} <= way.keys()
+    best = found["ways"][0]
+    assert best["exact"] and "vllm" in best["readers"] and best["command"].endswith(f"--to {best['to']}")
+    text = subprocess.run([sys.executable, "-m", "weighbridge", "convert", str(source)], capture_output=True, text=True, check=True).stdout
+    assert all(len(line) <= 80 for line in text.splitlines() if "weighbridge convert" not in line)
+    assert run("convert", source, "--group", 64, code=2)["error"]["where"] == "--group"
+
+
+def test_for_a_reader_it_chooses_and_says_why(source, tmp_path):
+    found = run("convert", source, tmp_path / "out", "--for", "vllm", "--device", "a100")
+    assert found["to"] == found["choice"]["to"] == "hf-fp8" and found["choice"]["exact"] and "8.9" in found["choice"]["others"]["modelopt-fp8"]
+    assert run("verify", source, tmp_path / "out")["ok"]
+    assert run("convert", source, tmp_path / "x", "--for", "vllm", "--to", "hf-bf16", code=2)["error"]["where"] == "--for, --to"
+    assert run("convert", source, tmp_path / "x", "--to", "hf-bf16", "--device", "a100", code=2)["error"]["where"] == "--device"
+    assert "ct-int4" in run("convert", source, tmp_path / "x", "--to", "hf-bf16", "--zero-points", code=2)["error"]["hint"]
 
 
 def test_a_plan_is_written_reviewed_and_applied(source, tmp_path):

@@ -94,6 +94,18 @@ def test_many_writers_at_once_one_does_the_work(source, tmp_path):
         assert all_bytes(tmp_path / f"out{attempt}") == all_bytes(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("text", [b"", b'{"pid":1,"host":"other","since":"2020-01-01T00:00:00+00:00"}', None])
+def test_who_is_refused_leaves_the_lock_as_it_was(source, tmp_path, text):
+    out = tmp_path / "out"
+    break_off(source, out, 1)
+    lock = out / ".weighbridge" / "lock"
+    lock.unlink() if text is None else lock.write_bytes(text)
+    before = all_bytes(out)
+    with pytest.raises(WeighbridgeError) as caught:
+        convert(wb.open(source).plan("neuron"), out)
+    assert caught.value.first.code == "other-plan" and all_bytes(out) == before
+
+
 class Broken(Exception):
     pass
 
@@ -170,7 +182,7 @@ def test_a_lock_of_a_file_that_its_holder_removed_is_no_lock(tmp_path, monkeypat
     with pytest.raises(WeighbridgeError) as caught:
         acquire(Folder.open(tmp_path), "work/lock")
     assert caught.value.first.code == "output-in-use"
-    os.close(first)
+    os.close(first.handle)
 
 
 def test_a_source_that_was_exchanged_after_it_was_opened_is_noticed(source, tmp_path):

@@ -55,7 +55,7 @@ def test_m2_in_axes_and_encodings(replica: dict) -> None:
     query = at(replica, "layers", "0-61", "self_attn", "q_proj")
     assert (query["axes"], query["shape"]) == (["heads*head_dim", "hidden"], [6144, 3072])
     assert (query["role"], query["count"], query["path"]) == ("attention.q", 1, "model.layers.{0-61}.self_attn.q_proj")
-    assert query["encoding"] == {"dtype": "F8_E4M3", "bits": 8, "strategy": "block", "block": [128, 128], "scale_dtype": "F32",
+    assert query["encoding"] == {"dtype": "F8_E4M3", "bits": 8, "strategy": "block", "block": [128, 128], "scheme": "fp8-block", "scale_dtype": "F32",
                                  "scale_suffix": ".weight_scale_inv", "kind": "fp8", "text": "F8_E4M3, block 128x128, F32 scales"}
     assert at(replica, *MOE, "experts", "0-255", "w2")["axes"] == ["hidden", "inter"]
     assert at(replica, *MOE, "experts")["encoding"]["text"] == query["encoding"]["text"]
@@ -140,7 +140,7 @@ def test_a_scale_that_does_not_fit_is_a_problem(tmp_path: Path) -> None:
     tensors, config = m2(layers=2)
     tensors["model.layers.1.self_attn.q_proj.weight_scale_inv"] = ("F32", (3, 3))
     layers = at(drawn(build(tmp_path / "m", tensors, config)), "layers")
-    assert "scale [3, 3]" in at(layers, "1", "self_attn", "q_proj")["problem"]
+    assert "weight_scale_inv is [3, 3]" in at(layers, "1", "self_attn", "q_proj")["problem"]
     assert at(layers, "0", "self_attn", "q_proj")["problem"] is None
 
 

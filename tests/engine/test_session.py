@@ -159,7 +159,7 @@ def test_bad_scales_are_refused_before_anything_runs(tmp_path):
     for limit in (None, 1 << 40):
         with pytest.raises(Refused) as caught:
             load(source(bad), max_memory=limit)
-        assert held.stored.scale_name in str(caught.value)
+        assert held.scale.name in str(caught.value)
 
 
 def test_families_without_a_forward_pass_are_named(tmp_path):

@@ -35,21 +35,22 @@ def random_bytes(field: Field, shape: tuple[int, int], rng: np.random.Generator)
     return codec.pack(codes, field.packing).reshape(-1)
 
 
+def random_fields(encoding: Encoding, shape: tuple[int, int], seed: int = 0, order: bool = False) -> dict[str, np.ndarray]:
+    """The bytes of all fields of a random weight, by suffix."""
+    rng = np.random.default_rng(seed)
+    fields: dict[str, np.ndarray] = {}
+
+    def add(field: Field, size: tuple[int, int]) -> None:
+        if field.weighs and (order or field.role is not Role.ORDER):
+            fields[field.suffix] = random_bytes(field, size, rng)
+            for part in field.inner:
+                add(part, field.grid(*size))
+
+    for field in encoding.fields:
+        add(field, shape)
+    return fields
+
+
 @pytest.fixture(scope="session")
 def stored() -> Callable[..., dict[str, np.ndarray]]:
-    """The bytes of all fields of a random weight, by suffix."""
-    def make(encoding: Encoding, shape: tuple[int, int], seed: int = 0, order: bool = False) -> dict[str, np.ndarray]:
-        rng = np.random.default_rng(seed)
-        fields: dict[str, np.ndarray] = {}
-
-        def add(field: Field, size: tuple[int, int]) -> None:
-            if field.weighs and (order or field.role is not Role.ORDER):
-                fields[field.suffix] = random_bytes(field, size, rng)
-                for part in field.inner:
-                    add(part, field.grid(*size))
-
-        for field in encoding.fields:
-            add(field, shape)
-        return fields
-
-    return make
+    return random_fields

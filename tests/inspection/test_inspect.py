@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from weighbridge.checkpoint.source import open_checkpoint
+from weighbridge.formats.claim import read_claims
+from weighbridge.formats.match import split, stored_weights
 from weighbridge.inspection import inspect, tensor_list
+from weighbridge.inspection.survey import Survey
 from weighbridge.layouts import layout
 from weighbridge.layouts.options import Options
 from weighbridge.models import inventory
@@ -84,6 +88,45 @@ def tensor_bytes(dtype: str, shape: tuple[int, ...]) -> int:
     return shapes.Spec("", dtype, shape).nbytes
 
 
+@pytest.mark.parametrize("model", tables.TABLES)
+def test_every_weight_has_the_scheme_that_match_finds(model: str, tmp_path: Path) -> None:
+    """The survey judges each kind of headers once; `formats.match` looks at every weight."""
+    checkpoint = open_checkpoint(tables.write(model, tmp_path / model, experts=2))
+    survey = Survey(checkpoint, read_claims(checkpoint), keep=True)
+    matched = {weight.code.name: weight for weight in stored_weights(checkpoint.tensors, survey.claims).values()}
+    assert survey.weights
+    for name, _, scale, suffix, _, pair in survey.weights:
+        weight = matched[name]
+        assert (pair.kind.encoding, pair.kind.shape, pair.kind.slices) == (weight.fit.encoding, weight.fit.shape, weight.fit.slices)
+        assert set(weight.tensors) - {split(name)[1]} == {*pair.helpers, *([suffix] if scale is not None else [])}
+
+
+def test_helpers_belong_to_their_weight(tmp_path: Path) -> None:
+    checkpoint = open_checkpoint(tables.write("qwen3-32b-awq", tmp_path / "awq"))
+    survey = Survey(checkpoint, read_claims(checkpoint))
+    key = survey.keys["model.layers.mlp.down_proj.qweight"]
+    (pair,) = key.pairs.values()
+    assert (pair.kind.scheme, pair.row.scale_suffix, pair.helpers) == ("awq-int4", ".scales", (".qzeros",))
+    assert survey.keys["model.layers.mlp.down_proj.qzeros"].weight_name("a.down_proj.qzeros") == "a.down_proj.qweight"
+
+
+def test_claims_of_parts_are_all_read(tmp_path: Path) -> None:
+    """A group of compressed-tensors, a layer of ModelOpt's table, a pattern of GPTQModel's: each can have a size of its own."""
+    table = {"model.layers.0.mlp.up_proj.qweight": ("I32", (32, 128)), "model.layers.0.mlp.up_proj.scales": ("F16", (8, 128)),
+             "model.layers.0.mlp.up_proj.qzeros": ("I32", (8, 16))}
+    claim = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"+:.*up_proj": {"group_size": 32}}}
+    document = weigh(tables.write_headers(tmp_path / "c", table, {"quantization_config": claim}))
+    assert pick(document, "mlp.up")[0][1:3] == ("group", [32, 1]) and not codes(document)
+
+
+def test_a_second_scale_is_counted(tmp_path: Path) -> None:
+    """Two scales beside one weight: no reader takes both, and rows still add up."""
+    table = {Q + ".weight": ("F8_E4M3", (128, 128)), Q + ".weight_scale_inv": ("F32", (1, 1)), Q + ".weight_scale": ("F32", (1, 1))}
+    document = weigh(tables.write_headers(tmp_path / "c", table, {"quantization_config": FP8}))
+    assert document["bytes"] == sum(row["bytes"] for row in document["roles"]) == 128 * 128 + 8
+    assert codes(document) == {"encoding"}
+
+
 def test_packed_formats_count_real_parameters(tmp_path: Path) -> None:
     kimi = weigh(tables.write("kimi-k2.5", tmp_path / "kimi", experts=1))
     assert pick(kimi, "experts.gate") == [("I32", "group", [1, 32], ".weight_scale", "BF16", 60, 60 * 2048 * 7168)]
@@ -118,13 +161,14 @@ def test_ragged_block_is_the_claimed_one(tmp_path: Path) -> None:
 def test_block_is_never_derived(tmp_path: Path) -> None:
     document = one(tmp_path, ("F32", (5, 2)), {**FP8, "weight_block_size": None})
     assert pick(document, "attention.q")[0][1:3] == ("block", None)
-    assert "names no block" in document["disagreements"][0]["message"]
+    assert "claims no size of a block" in document["disagreements"][0]["message"]
 
 
 def test_grid_that_is_not_the_claimed_one(tmp_path: Path) -> None:
     document = one(tmp_path, ("F32", (4, 2)), FP8)
     assert pick(document, "attention.q")[0][1:3] == ("block", None)
-    assert "scale [4, 2] beside a weight [576, 256]; the claimed block 128x128 gives [5, 2]" in document["disagreements"][0]["message"]
+    message = document["disagreements"][0]["message"]
+    assert message == "weight_scale_inv is [4, 2], a weight of [576, 256] values needs [5, 2] (block 128x128 fp8-block)"
 
 
 @pytest.mark.parametrize(("shape", "strategy"), [((), "tensor"), ((1,), "tensor"), ((576, 1), "channel"), ((576,), "channel"), ((1, 1), "tensor")])
@@ -193,11 +237,13 @@ def test_neuron_layout(tmp_path: Path, name: str, attention: str) -> None:
     sizes = shapes.Sizes(layers=2, hidden=256, inter=256, heads=8, kv_heads=2, head_dim=128, experts=4, vocab=512)
     config = shapes.config(sizes)
     table = {}
-    for stored in layout(name).stored(inventory(config), Options(attention=attention, tp=2)):
+    source = SimpleNamespace(inventory=inventory(config))
+    for stored in layout(name).stored(source, Options(attention=attention, tp=2)):
         if stored.constant is None:
-            table[stored.name] = (stored.encoding.dtype if stored.encoding else "BF16", stored.shape)
-            if stored.encoding and stored.encoding.block:
-                table[stored.scale_name] = (stored.encoding.scale_dtype, stored.scale_shape(stored.encoding))
+            for field in stored.encoding.stored_fields if stored.encoding else ():
+                table[stored.field_name(field)] = (field.dtype, stored.field_shape(field))
+            if not stored.encoding:
+                table[stored.name] = ("BF16", stored.shape)
     document = weigh(tables.write_headers(tmp_path / "c", table, config))
     assert not pick(document, "other") and not codes(document) & {"scale-shape", "scale-without-weight", "weight-without-scale"}
     assert pick(document, "experts.gate_up")[0][1:4] == (("group", [1, 128], ".scale") if attention == "exact" else ("block", [128, 128], ".scale"))

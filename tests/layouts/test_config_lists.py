@@ -74,14 +74,14 @@ def test_a_wrong_list_is_seen(row) -> None:
         assert any(".layers.2.mlp.experts." in m for m in found), reader
         assert "model.layers.3.self_attn.o_proj" in found or row.family == "mxfp4"
         everything = {"fp8": ["model.layers.5.self_attn.o_proj"], "mxfp4": ["model.layers.5.mlp.experts"], "awq": ["layers.5.self_attn.o_proj"],
-                      "compressed-tensors": ["re:.*o_proj$"], "modelopt": ["model.layers.5.self_attn.o_proj"], "gptq": [".*o_proj$"]}[row.family]
+                      "compressed-tensors": ["re:.*o_proj$"], "modelopt": ["model.layers.5.self_attn.o_proj"], "quark": ["model.layers.5.self_attn.o_proj"], "gptq": [".*o_proj$"]}[row.family]
         found = unexplained(_with(made, row.family, [*entries(made, row.family, reader), *everything]), about, reader)
         assert any("layers.5." in m for m in found), reader
 
 
 def _with(made: Written, family: str, listed: list[str]) -> Written:
     claim = dict(made.config["quantization_config"])
-    key = {"compressed-tensors": "ignore", "modelopt": "ignore", "gptq": "dynamic"}.get(family, "modules_to_not_convert")
+    key = {"compressed-tensors": "ignore", "modelopt": "ignore", "quark": "exclude", "gptq": "dynamic"}.get(family, "modules_to_not_convert")
     claim[key] = {f"-:{e}": {} for e in listed} if family == "gptq" else listed
     files = {name: {**doc, "quantization": {**doc["quantization"], "exclude_modules": listed}} if "quantization" in doc else doc for name, doc in made.files.items()}
     return dataclasses.replace(made, config={**made.config, "quantization_config": claim}, files=files)

@@ -174,7 +174,7 @@ def int4(folder: Path, **helpers: tuple[str, tuple[int, ...]]) -> Case:
     tensors = {NAME + ".weight_packed": ("I32", words.shape), NAME + ".weight_scale": ("F32", scale.shape), NAME + ".weight_shape": ("I64", (2,))}
     tensors |= {f"{NAME}.{helper}": spec for helper, spec in helpers.items()}
     return _case(folder, tensors, {NAME + ".weight_packed": words.tobytes(), NAME + ".weight_scale": scale.tobytes(), NAME + ".weight_shape": np.array([16, 60], np.int64).tobytes()},
-                 claim, shape=(1, 16, 60), block=(1, 32), fmt="int4", code=lambda m, i, j: int(words[i, j // 8]) >> 4 * (j % 8) & 15, value=lambda c: float(c - 8),
+                 claim, shape=(1, 16, 60), block=(1, 32), fmt="uint4-8", code=lambda m, i, j: int(words[i, j // 8]) >> 4 * (j % 8) & 15, value=lambda c: float(c - 8),
                  scale=lambda m, i, j: scale[i, j // 32])
 
 

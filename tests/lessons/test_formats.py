@@ -159,7 +159,7 @@ def test_the_worked_whole_numbers() -> None:
         work = containers.document(name)["worked"]
         given = np.array(work["values"])
         scale = float(np.float32(0.32 / top).astype(ml_dtypes.bfloat16)) if name == "int4" else float(np.float32(0.32 / top))
-        assert work["scale"] == scale and list(np.clip(np.rint(given / scale), -top - 1, top)) == work["code_values"]
+        assert work["scale"] == scale and list(np.clip(np.rint((given / scale).astype(np.float32)), -top - 1, top)) == work["code_values"]
         back = np.array(work["codes"]) - 8 if name == "int4" else np.array(work["codes"], np.uint8).view(np.int8)
         assert list(back) == work["code_values"]
 

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from weighbridge.check.rule import rules
 from weighbridge.errors import Usage
-from weighbridge.lessons import pages, term
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.lessons import elements, pages, term
+from weighbridge.lessons.schemes import page_of
 from weighbridge.testing.replica import write_replica
 
 HOSTILE = ("", " ", "\x00", "\x1b[31mred", "../../etc/passwd", "<script>alert(1)</script>", "x" * 100_000, "\ud800", "e4m3fn\n", "WB999",
@@ -37,7 +40,9 @@ def test_terms_lists_every_word_with_a_page() -> None:
     told = pages.document("terms")
     assert {row["name"] for row in told["terms"]} == set(term.terms())
     assert {row["name"] for row in told["formats"]} == {"e4m3fn", "e4m3", "e4m3fnuz", "e5m2", "e2m1", "e8m0", "mxfp8", "mxfp4", "nvfp4", "int8",
-                                                        "int4", "bf16", "f16", "f32"}
+                                                        "int4", "bf16", "f16", "f32", *elements.elements()}
+    assert {pages.known()[row["name"]] for row in told["formats"]} >= {pages.known()[page_of(element)] for element in ELEMENTS}
+    assert [row["name"] for row in told["schemes"]] == list(SCHEMES)
     pictured = {row["name"] for row in told["terms"] if row["picture"]}
     assert pictured == {name for name in term.terms() if "figure" in pages.document(name)}
     assert pictured >= {"block-quantization", "240-vs-448", "weight_scale_inv", "block-grid-and-shards"}

@@ -97,7 +97,7 @@ def worked_out(formula: str, case: Case, code: int) -> bool:
 
 def next_step(case: Case, code: int) -> float:
     """Distance to the next larger magnitude of the format; at the end, the last distance."""
-    every = sorted({abs(case.value(c)) for c in range(16 if case.fmt in ("e2m1", "int4") else 256) if math.isfinite(case.value(c))})
+    every = sorted({abs(case.value(c)) for c in range(16 if case.fmt in ("e2m1", "uint4-8") else 256) if math.isfinite(case.value(c))})
     at = every.index(abs(case.value(code)))
     return every[at + 1] - every[at] if at + 1 < len(every) else every[at] - every[at - 1]
 

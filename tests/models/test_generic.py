@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from math import prod
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from weighbridge.errors import WeighbridgeError
-from weighbridge.layouts import hf_bf16
+from weighbridge.layouts import hf
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.published import published, stored_forms
 from weighbridge.models import inventory, inventory_of
@@ -71,7 +72,8 @@ def test_every_tensor_is_kept_whole(tensors: dict[str, tuple[tuple[int, ...], bo
 
 
 def test_a_layout_spreads_an_unknown_model_over_files_by_layer() -> None:
-    files = {stored.name: stored.file for stored in hf_bf16.stored(inventory_of(CONFIG, TENSORS), Options())}
+    source = SimpleNamespace(inventory=inventory_of(CONFIG, TENSORS), coded=frozenset(), bound=[], holders={}, scale_dtype="")
+    files = {stored.name: stored.file for stored in hf.stored(source, "hf-bf16", Options())}
     assert files.keys() == TENSORS.keys()
     assert {file for name, file in files.items() if name.startswith(AT)} == {"model-00003-of-00003.safetensors"}
     assert files["lm_head.weight"] == "model-00001-of-00003.safetensors"

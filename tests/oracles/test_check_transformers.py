@@ -15,6 +15,7 @@ from transformers.quantizers.quantizer_finegrained_fp8 import FineGrainedFP8HfQu
 from tests.failures.tools import build, deepseek, llama, m2, qwen3_moe  # noqa: E402
 from weighbridge.check.case import Case  # noqa: E402
 from weighbridge.check.run import targets  # noqa: E402
+from weighbridge.check.views import view_of
 from weighbridge.checkpoint.source import open_checkpoint  # noqa: E402
 
 LISTS = (None, [], ["lm_head"], ["gate", "lm_head"], ["model.layers.0.self_attn.o_proj", "mlp.experts"], ["block_sparse_moe"], ["model.layers.1"],
@@ -30,7 +31,7 @@ def test_the_view_is_what_the_quantizer_builds(make: Callable, skip: list[str] |
         claim["modules_to_not_convert"] = skip
     folder = build(tmp_path / "m", tensors, {**config, "quantization_config": claim})
     case = Case(open_checkpoint(folder), targets(["transformers"]), scale_bytes="none")
-    ours = {built.path for built in case.view(case.targets[0]).candidates if not built.skipped}
+    ours = {built.path for built in view_of(case, case.targets[0]).candidates if not built.skipped}
 
     settings = transformers.AutoConfig.from_pretrained(folder)
     if hasattr(settings, "quantization_config"):

@@ -82,10 +82,10 @@ def test_ragged_sizes_go_to_bf16_and_a_layout_that_cannot_hold_them_is_refused_i
     assert [n["part"] for n in whole["notes"]] == ["ways"] and "R25" in whole["notes"][0]["reason"]
 
 
-def test_an_unknown_family_has_all_but_ways(tmp_path: Path) -> None:
+def test_an_unknown_family_has_every_part(tmp_path: Path) -> None:
     whole = document(case_of(write_headers(tmp_path / "m", {"model.layers.0.self_attn.q_proj.weight": ("BF16", (4, 4))}, {"model_type": "no\n</script>such"})))
-    assert whole["ways"] is None and [n["part"] for n in whole["notes"]] == ["ways"] and "known are" in whole["notes"][0]["reason"]
-    assert {name for name in PARTS if whole[name] is None} == {"ways"}
+    assert whole["ways"]["to"] == "hf-bf16" and len(whole["ways"]["list"]) == 1 and not whole["notes"]
+    assert {name for name in PARTS if whole[name] is None} == set()
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))

@@ -73,8 +73,8 @@ def compare(plan: Plan) -> int:
         hits = trace.find(plan, bound.weight.name)
         places = list({(t.stored.name, p.part): (t, p.part) for t, p in hits}.values())
         same(ways[bound.stored.name], trace.steps(plan, *hits[0]), [row for t, part in places for row in trace.destination_rows(t, part)])
-        if bound.scale is not None:
-            assert ways[bound.stored.scale_name] == ways[bound.stored.name]
+        for tensor in bound.tensors.values():
+            assert ways[tensor.name] == ways[bound.stored.name]
     return len(ways)
 
 

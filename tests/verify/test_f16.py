@@ -11,16 +11,19 @@ from hypothesis import strategies as st
 
 import weighbridge as wb
 from tests.verify.tools import SMALL, span, spans
-from weighbridge.convert.apply import Slab, _round
+from weighbridge.convert.apply import _to_float
+from weighbridge.convert.slab import Slab
 from weighbridge.encoding import codec
-from weighbridge.encoding.qtensor import QTensor
-from weighbridge.encoding.scheme import FLOATS, plain
 from weighbridge.errors import Refused
+from weighbridge.formats.qtensor import QTensor
+from weighbridge.formats.scheme import plain
 from weighbridge.layouts.options import Options
 from weighbridge.plan.steps import choose
 from weighbridge.testing.safetensors_writer import write_file
 from weighbridge.testing.tiny import write_tiny
+from weighbridge.verify.bounds import Assumed
 
+FLOATS = {"F32", "BF16", "F16"}
 WORDS = st.integers(0, (1 << 32) - 1)
 
 
@@ -63,10 +66,11 @@ def test_bf16_of_f16_is_rounded_once_and_vectors_are_copied(f16, tmp_path):
 def test_it_talks(f16):
     """The engine widens float16: the logits are those of the same values in float32."""
     from weighbridge.engine.linear import Linear
+    from weighbridge.engine.rectangle import rectangle_of
 
     values = np.frombuffer(span(f16, "model.layers.0.self_attn.q_proj.weight").bytes(), np.float16).reshape(768, 128)
     x = np.random.default_rng(1).standard_normal((3, 128)).astype(np.float32)
-    narrow, wide = (Linear([(0, 0, QTensor(codes, None, plain(dtype)))], (768, 128)) for codes, dtype in ((values, "F16"), (values.astype(np.float32), "F32")))
+    narrow, wide = (Linear([(0, 0, rectangle_of(QTensor(codes, plain(dtype))))], (768, 128)) for codes, dtype in ((values, "F16"), (values.astype(np.float32), "F32")))
     assert np.array_equal(narrow(x), wide(x)) and np.array_equal(narrow.rows(np.array([5])), values[5:6].astype(np.float32))
 
 
@@ -77,22 +81,22 @@ def test_each_float_step_keeps_its_bound(words):
     raw = np.array(words, np.uint32)
     sides = {"F32": raw.view(np.float32), "BF16": (raw & 0xFFFF).astype(np.uint16), "F16": (raw & 0xFFFF).astype(np.uint16).view(np.float16)}
     for dtype, codes in sides.items():
-        q = QTensor(codes.reshape(1, -1), None, plain(dtype))
-        q = QTensor(q.codes_RC[:, np.isfinite(q.decode()[0])], None, plain(dtype))
+        q = QTensor(codes.reshape(1, -1), plain(dtype))
+        q = QTensor(q.codes_RC[:, np.isfinite(q.decode()[0])], plain(dtype))
         before = q.decode()[0].astype(np.float64)
         for target in sorted(FLOATS - {dtype}):
-            step = choose(plain(dtype), plain(target), Options(), False, False)
+            step = choose(plain(dtype), plain(target), Options(), False, False, Assumed(False))
             if step.name == "widen":
                 after = q.decode()[0]
             else:
                 out = np.empty(q.shape, np.uint16 if target == "BF16" else np.float16)
                 limit = 65520.0 if target == "F16" else float(np.float32(3.3961775292304601e38))
-                slab = Slab("x", plain(target), 0, 0, out, None)
+                slab = Slab("x", plain(target), q.shape, 0, 0, out)
                 if before.size and np.abs(before).max() >= limit:
                     with pytest.raises(Refused, match="have no place in"):
-                        _round(q, out, step.name, slab)
+                        _to_float(q, out, step.lossy, slab)
                     continue
-                _round(q, out, step.name, slab)
+                _to_float(q, out, step.lossy, slab)
                 after = codec.from_bf16(out)[0] if target == "BF16" else out[0].astype(np.float32)
             # BF16 has the exponents of float32: below 2^-126 its spacing is fixed.
             least = 2.0**-134 if target == "BF16" else 0.0

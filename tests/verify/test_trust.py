@@ -13,8 +13,9 @@ import pytest
 
 import weighbridge as wb
 from tests.verify.tools import SMALL, WAYS, change_manifest, f32, hops, made, span, spans, without_manifest
-from weighbridge.encoding.scheme import Encoding, plain
 from weighbridge.errors import Refused
+from weighbridge.formats.scheme import filled, plain
+from weighbridge.formats.schemes import SCHEMES
 from weighbridge.plan.bind import bind
 from weighbridge.testing.tiny import write_tiny
 from weighbridge.verify.bounds import Relation
@@ -65,7 +66,7 @@ def test_twenty_planted_hops_leave_a_ceiling(source, tmp_path):
         change_manifest(out, hops=listed)
         one, two = bind(wb.open(source).checkpoint), bind(wb.open(out).checkpoint)
         relation = Relation(one, two)
-        a, b = Encoding("F8_E4M3", (128, 128)), Encoding("F8_E4M3", (1, 128), "F32", 240.0)
+        a, b = filled(SCHEMES["fp8-block"], (128, 128)), filled(SCHEMES["neuron-fp8"], (1, 128))
         return relation.bound(a, b, "layers.0.attn.q", False, False)
     once = bound([own])
     assert bound([own, *[own | {"from": "0" * 64}] * 20]).relative == pytest.approx(once.relative)
@@ -233,3 +234,37 @@ def test_there_and_back_and_there_again(source, tmp_path):
     assert wb.open(again).verify(back)["ok"] and wb.open(back).verify(there)["reproduced"]["made"] == "A"
     with span(again, "layers.0.self_attn.q_proj.weight").flipped(3, 0):
         assert not wb.open(back).verify(again)["ok"] and not wb.open(again).verify(back)["ok"]
+
+
+CODED = ("hf-fp8", "ct-int4", "awq-int4", "gptq-int4", "ct-nvfp4", "ct-mxfp4", "ct-int8", "ct-fp8-channel")
+
+
+@pytest.fixture(scope="module")
+def plain_source(tmp_path_factory):
+    return write_tiny(tmp_path_factory.mktemp("plain") / "src", **SMALL, encoding="bf16")
+
+
+@pytest.mark.parametrize("last", ["hf-bf16", *CODED])
+@pytest.mark.parametrize("first", CODED)
+def test_a_chain_over_coarse_codes_is_explained_and_permits_no_zeros(plain_source, tmp_path, first, last):
+    """Two true conversions are within their bounds, in both directions; all-zero weights are not, whatever is planted between them."""
+    wb.open(plain_source).convert(tmp_path / "1", first)
+    try:
+        wb.open(tmp_path / "1").convert(tmp_path / "2", last, inexact=True)
+    except Refused as error:
+        assert "zero points" in error.first.message  # the one thing that --inexact does not open
+        return
+    out = tmp_path / "2"
+    for a, b in ((plain_source, out), (out, plain_source)):
+        found = wb.open(a).verify(b)
+        assert found["ok"], found["worst"]
+    own = hops(out)
+    change_manifest(out, hops=[own[0], *own[:1] * 3, *own[1:]])
+    codes = {bound.weight.name for bound in bind(wb.open(out).checkpoint).bound if len(bound.weight.shape) > 1 and bound.weight.dtype != "F32"}
+    scales = {t.name for bound in bind(wb.open(out).checkpoint).bound for t in bound.tensors.values() if "scale" in t.name}
+    for tensor in spans(out):
+        if tensor.name in (scales if last in ("awq-int4", "gptq-int4", "ct-int4") else codes):
+            tensor.write(bytes(tensor.size))
+    for a, b in ((plain_source, out), (out, plain_source)):
+        found = wb.open(a).verify(b)
+        assert not found["ok"] and found["grades"]["wrong"] >= 28, found["grades"]

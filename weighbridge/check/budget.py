@@ -49,7 +49,7 @@ def of_rank(case: Case, settings: Settings, target: Target, degrees: cuts.Degree
     return Bytes(found["attention"], found["experts"], found["rest"], cache_bytes(case, settings, d))
 
 
-def shares(case: Case, settings: Settings, target: Target, d: cuts.Degrees) -> Iterator[tuple[cuts.Part, int]]:
+def shares(case: Case, settings: Settings, target: Target, d: cuts.Degrees) -> Iterator[tuple[cuts.CutPart, int]]:
     """Each part with the bytes of it that the fullest rank holds. What is in no part (norms, biases, helpers) is whole on every rank."""
     twice = target.runtime == "neuron" and nxd(case).flag("quantized") is False  # the contrib port decodes FP8 to BF16 at load
     pipeline = settings.pp or 1
@@ -65,7 +65,7 @@ def of_settings(settings: Settings, target: Target) -> cuts.Degrees:
     return cuts.Degrees(tp, tp, tp, tp, 1) if target.runtime == "transformers" else cuts.degrees(settings, target)
 
 
-def _share(case: Case, part: cuts.Part, d: cuts.Degrees) -> int:
+def _share(case: Case, part: cuts.CutPart, d: cuts.Degrees) -> int:
     leaf = part.role.partition(".")[2]
     if part.group == "experts":
         experts = case.sizes.experts or 1
@@ -78,13 +78,13 @@ def _share(case: Case, part: cuts.Part, d: cuts.Degrees) -> int:
     return -(-part.bytes // d.attention) if part.role == "attention.qkv" else part.bytes
 
 
-def _padded(case: Case, part: cuts.Part, d: cuts.Degrees) -> int:
+def _padded(case: Case, part: cuts.CutPart, d: cuts.Degrees) -> int:
     """NxD adds zero heads until every rank has as many: 48 heads at TP 64 are one for each rank, not three quarters."""
     heads = case.sizes.heads or 1
     return -(-part.bytes * reader.query_heads({"heads": heads}, d.attention) // (heads * d.attention))
 
 
-def _layered(part: cuts.Part) -> bool:
+def _layered(part: cuts.CutPart) -> bool:
     return ".layers." in f".{part.name}" or ".blocks." in f".{part.name}"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from weighbridge.check.modules import Module, Modules
 from weighbridge.check.settings import Settings, Target
 from weighbridge.check.sizes import ModelSizes, model_sizes
+from weighbridge.formats.stated import Stated, stated
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import WeighbridgeError
@@ -18,21 +19,14 @@ from weighbridge.inspection.survey import Survey
 from weighbridge.models import Inventory, inventory
 from weighbridge.runtimes import Patience
 
-if TYPE_CHECKING:
-    from weighbridge.check.expected import Expected
-    from weighbridge.check.scales import Scales
-    from weighbridge.check.stated import Stated
-    from weighbridge.check.views import View
-
 
 class Case:
-    """What rules see. Everything is made when the first rule asks for it; scale bytes only by rules that need them."""
+    """What rules see. Everything is made when the first rule asks for it. What is worked out from a case is a function elsewhere (`per_case`)."""
 
     def __init__(self, checkpoint: Checkpoint, targets: tuple[Target, ...] = (), settings: Settings | None = None, scale_bytes: str = "all") -> None:
         self.checkpoint, self.targets, self.settings = checkpoint, targets, settings or Settings()
         self.scale_bytes = scale_bytes
         self.patience = Patience()  # for the matching of all lists
-        self._views: dict[Target, View] = {}
 
     @property
     def config(self) -> dict[str, Any]:
@@ -52,8 +46,6 @@ class Case:
     @cached_property
     def stated(self) -> tuple[Stated, ...]:
         """Every place where a quantization config stands, with what it says in common words."""
-        from weighbridge.check.stated import stated
-
         return stated(self.checkpoint)
 
     @cached_property
@@ -83,28 +75,6 @@ class Case:
             return inventory(self.config), None
         except WeighbridgeError as error:
             return None, error
-
-    @cached_property
-    def expected(self) -> Expected:
-        """What should be in the files and is not, and the other way round."""
-        from weighbridge.check.expected import expected
-
-        return expected(self)
-
-    @cached_property
-    def scales(self) -> Scales:
-        """Least, largest and odd values of every scale tensor, from its bytes."""
-        from weighbridge.check.scales import read_scales
-
-        return read_scales(self)
-
-    def view(self, target: Target) -> View:
-        """The modules as `target` builds them: its names, what it fuses, what it never quantizes, what its skip list does."""
-        if target not in self._views:
-            from weighbridge.check.views import view
-
-            self._views[target] = view(self, target)
-        return self._views[target]
 
     def beside(self, module: Module, suffix: str) -> Tensor | None:
         """A helper tensor of a module: `case.beside(m, ".input_scale")`."""

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from weighbridge.check.case import Case, per_case
 from weighbridge.check.skip_units import units
-from weighbridge.check.stated import Stated
 from weighbridge.checkpoint.dtypes import FP8
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.formats.stated import Stated
 from weighbridge.inspection.survey import Key, Pair
 
 TWICE = re.compile(r"^(?:\w+\.)?((?:language_model|model|vision_tower|visual|transformer|base_model|module)(?:\.\w+)?\.)\1")
@@ -28,7 +30,7 @@ ALGOS = {"NVFP4": "nvfp4", "W4A16_NVFP4": "nvfp4", "FP8": "fp8", "FP8_PB_WO": "f
          "W4A16_AWQ": "qweight", "INT8_SQ": "int8"}
 
 
-class Stored(NamedTuple):
+class StoredKind(NamedTuple):
     """All weights of one key whose headers are alike: what they are."""
 
     encoding: str
@@ -40,36 +42,36 @@ class Stored(NamedTuple):
 
 
 @per_case
-def stored(case: Case) -> tuple[Stored, ...]:
+def stored(case: Case) -> tuple[StoredKind, ...]:
     """Every kind of quantized weight in the files; `name` is the key, a name without its layer number. Experts are keys of their own."""
     return tuple(_stored(case))
 
 
-def _stored(case: Case) -> Iterator[Stored]:
+def _stored(case: Case) -> Iterator[StoredKind]:
     for name, key in case.survey.keys.items():
         if key.what == "weight":
-            for heads, pair in key.pairs.items():
+            for pair in key.pairs.values():
                 if pair.kind.quantized:
-                    yield Stored(encoding(key, pair), key, pair, name, heads[1], heads[4] if len(heads) > 2 else ())  # type: ignore[index,arg-type]
+                    yield StoredKind(encoding(key, pair), key, pair, name, pair.shape, pair.scale_shape)
 
 
 def encoding(key: Key, pair: Pair) -> str:
-    dtype, row = pair.row.dtype, pair.row
-    if row.scale_suffix in (".SCB", ".weight.absmax"):
+    """What the tensors hold, by their scheme; by the codes alone where no scheme explains them."""
+    known = pair.kind.encoding
+    if known is None:
+        return "fp8" if pair.row.dtype in FP8 else "int8"
+    code, element = known.code, ELEMENTS[known.code.element]
+    if known.scheme and "bitsandbytes" in SCHEMES[known.scheme].methods:
         return "bitsandbytes"
-    if dtype in FP8:
-        return "fp8"
-    if key.suffix == ".qweight":
+    if code.suffix == SCHEMES["awq-int4"].code.suffix:
         return "qweight"
-    if key.suffix == "_blocks":
+    if element.bits == 8 and element.kind == "float":
+        return "fp8"
+    if element.kind in ("int", "offset"):
+        return "int4-packed" if code.packing.packed else "int8"
+    if code.suffix == SCHEMES["mxfp4-blocks"].code.suffix:
         return "mxfp4"
-    if dtype == "I32":
-        return "int4-packed"
-    if dtype == "U8" and row.scale_dtype in ("F8_E4M3", None):
-        return "nvfp4"
-    if dtype in ("I8", "U8") and row.scale_dtype in ("F8_E8M0", "U8"):
-        return "fp4"
-    return "int8"
+    return "fp4" if pair.row.scale_dtype in ("F8_E8M0", "U8") else "nvfp4"
 
 
 def expected_encodings(claim: Stated) -> frozenset[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-# Keys that may hold a skip list. GPTQModel's `dynamic` ({"-:regex": {}}) is read apart.
-LIST_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude", "llm_int8_skip_modules")
+from weighbridge.formats.stated import Stated
 
 # Where each reader looks, first place first. Read in: transformers 5.23.0 quantizers/auto.py `get_hf_quantizer`; vLLM main config/model.py
 # `_parse_quant_hf_config`; SGLang main configs/model_config.py (the same, then hf_quant_config.json); TensorRT-LLM main
@@ -74,3 +73,27 @@ def list_keys(runtime: str, family: str, place: str) -> tuple[str, ...]:
     if family == "modelopt":
         return () if runtime in ("transformers", "llama.cpp") else ("exclude_modules",) if place == "hf_quant" else ("ignore", "exclude_modules")
     return _KEYS.get((runtime, family), ())
+
+
+def read_by(found: tuple[Stated, ...], runtime: str) -> Stated | None:
+    """The claim that `runtime` reads, or None."""
+    for place in PLACES[runtime]:
+        for claim in found:
+            if claim.place == place:
+                return claim
+    return None
+
+
+def skip_list_of(claim: Stated, runtime: str) -> tuple[str, tuple[str, ...]]:
+    """(key, entries) of the list that `runtime` reads in `claim`; the key is what it would read where there is none."""
+    keys = list_keys(runtime, claim.family, claim.place)
+    for key in keys:
+        if claim.lists.get(key) or (key in claim.lists and key == keys[-1]):
+            return key, claim.lists[key]
+    return (keys[0] if keys else ""), ()
+
+
+def unread_lists(claim: Stated, runtime: str) -> dict[str, tuple[str, ...]]:
+    """Lists with entries that stand in the claim under keys that `runtime` does not read for this method."""
+    keys = list_keys(runtime, claim.family, claim.place)
+    return {key: entries for key, entries in claim.lists.items() if entries and key not in keys}

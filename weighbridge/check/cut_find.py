@@ -17,7 +17,7 @@ _EP_FLAG = {"vllm": "--enable-expert-parallel", "sglang": "--ep-size", "tensorrt
 def block_findings(rule: Rule, case: Case, target: Target, groups: tuple[str, ...], what: str, *, packed: bool = False) -> Iterator[Finding]:
     """One finding for each axis of each group of parts that the user's degrees cut through a block, or do not divide."""
     degrees = cuts.degrees(case.settings, target)
-    by_cause: dict[tuple[str, str], list[cuts.Fault]] = {}
+    by_cause: dict[tuple[str, str], list[cuts.CutFault]] = {}
     for fault in cuts.faults(case, degrees, groups, packed=packed):
         by_cause.setdefault((fault.part.group, fault.axis), []).append(fault)
     # The output side fails first, while the layer is made; one finding tells both.
@@ -26,7 +26,7 @@ def block_findings(rule: Rule, case: Case, target: Target, groups: tuple[str, ..
         yield _finding(rule, case, target, found, what)
 
 
-def _finding(rule: Rule, case: Case, target: Target, found: list[cuts.Fault], what: str) -> Finding:
+def _finding(rule: Rule, case: Case, target: Target, found: list[cuts.CutFault], what: str) -> Finding:
     first = found[0]
     part = first.part
     whole = (part.cols if first.axis == "input" else part.rows // (2 if part.role.endswith("gate_up") else 1))

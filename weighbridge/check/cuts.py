@@ -33,7 +33,7 @@ CUT_AXIS = {"q": (0, 1), "k": (0, 1), "v": (0, 1), "q_b": (0, 1), "kv_b": (0, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CutPart:
     """All stored weights of one role with equal headers. `rows` and `cols` count values along [out, in] of one expert or layer.
 
     `block` is (rows, columns) that share a scale, None where no scale divides an axis. `name` is folded, `count` says how many weights.
@@ -75,10 +75,10 @@ class Degrees:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class CutFault:
     """A cut that does not work. `size` is what a rank gets along `axis` (0 where it is not whole), `unit` what it must be a multiple of."""
 
-    part: Part
+    part: CutPart
     axis: str
     size: int
     unit: int
@@ -90,32 +90,32 @@ _TOWER = re.compile(r"(?:^|\.)(?:visual|vision\w*|audio\w*|image\w*)\.")
 
 
 @per_case
-def parts(case: Case) -> list[Part]:
+def parts(case: Case) -> list[CutPart]:
     """All parts of a checkpoint, made once."""
     return sorted((part for part, _ in _collected(case)), key=lambda part: (part.role, part.name))
 
 
 @per_case
-def parts_by_pair(case: Case) -> dict[int, Part]:
+def parts_by_pair(case: Case) -> dict[int, CutPart]:
     """The part that each pair of headers of the survey belongs to, by `id`. Vectors, helpers and empty weights belong to none."""
     return {id(pair): part for part, pairs in _collected(case) for pair in pairs}
 
 
 @per_case
-def _collected(case: Case) -> list[tuple[Part, list[Pair]]]:
+def _collected(case: Case) -> list[tuple[CutPart, list[Pair]]]:
     return list(_collect(case))
 
 
-def _collect(case: Case) -> Iterator[tuple[Part, list[Pair]]]:
+def _collect(case: Case) -> Iterator[tuple[CutPart, list[Pair]]]:
     found: dict[tuple[object, ...], list[tuple[str, Pair]]] = {}
     for name, key in case.survey.keys.items():
         if key.what != "weight":
             continue
-        for heads, pair in key.pairs.items():
-            shape: tuple[int, ...] = heads[1]  # type: ignore[index]
+        for pair in key.pairs.values():
+            shape = pair.shape
             if len(shape) < 2 or not all(shape):
                 continue
-            scale: tuple[int, ...] = heads[4] if len(heads) > 4 else ()  # type: ignore[index, arg-type]
+            scale = pair.scale_shape
             role = "vision" if _TOWER.search(name) else key.role  # towers are cut or not as the user says
             found.setdefault((role, key.suffix, pair.row.dtype, shape, scale, pair.kind.block, pair.kind.quantized), []).append((name, pair))
     for (role, suffix, dtype, shape, scale, block, quantized), same in found.items():
@@ -124,7 +124,7 @@ def _collect(case: Case) -> Iterator[tuple[Part, list[Pair]]]:
             block = (block[1], block[0])  # type: ignore[index]  # stored [in, out]
         count = sum(pair.count for _, pair in same)
         shown = folded([name.replace("layers.", "layers.*.", 1) for name, _ in same], most=2)
-        yield (Part(role, shown, rows, cols, block, dtype, suffix, quantized, count, stacked,  # type: ignore[arg-type]
+        yield (CutPart(role, shown, rows, cols, block, dtype, suffix, quantized, count, stacked,  # type: ignore[arg-type]
                     sum(pair.count * (pair.bytes + pair.scale_bytes) for _, pair in same)), [pair for _, pair in same])
 
 
@@ -156,7 +156,7 @@ def degrees(settings: Settings, target: Target) -> Degrees:
     return Degrees()
 
 
-def ways(part: Part, sizes: ModelSizes, d: Degrees) -> int:
+def ways(part: CutPart, sizes: ModelSizes, d: Degrees) -> int:
     """Into how many pieces a part is cut along its axis. Key and value heads are repeated rather than cut; unknown, they are not judged."""
     leaf = part.role.partition(".")[2]
     if part.group == "attention":
@@ -164,13 +164,13 @@ def ways(part: Part, sizes: ModelSizes, d: Degrees) -> int:
     return {"mlp": d.tp, "experts": d.moe_tp, "shared_experts": d.shared or 1}.get(part.group, 1)
 
 
-def faults(case: Case, d: Degrees, groups: Iterable[str], *, packed: bool = False) -> list[Fault]:
+def faults(case: Case, d: Degrees, groups: Iterable[str], *, packed: bool = False) -> list[CutFault]:
     """Cuts of the parts of `groups` that a reader refuses. `packed` chooses INT4 and FP4, else FP8 blocks and plain sizes."""
     chosen = [p for p in parts(case) if p.group in groups and (p.packed and p.quantized) == packed]
     return list(_faults(chosen, case.sizes, d))
 
 
-def _faults(chosen: list[Part], sizes: ModelSizes, d: Degrees) -> Iterator[Fault]:
+def _faults(chosen: list[CutPart], sizes: ModelSizes, d: Degrees) -> Iterator[CutFault]:
     for part in chosen:
         leaf = part.role.partition(".")[2]
         if leaf not in CUT_AXIS or part.suffix == "_blocks" or (part.stacked > 1 and not part.quantized):
@@ -181,16 +181,16 @@ def _faults(chosen: list[Part], sizes: ModelSizes, d: Degrees) -> Iterator[Fault
             continue
         name = "output" if axis == 0 else "input"
         if whole % cut:
-            yield Fault(part, name, 0, cut, cut, f"{whole} is not divisible by {cut}")
+            yield CutFault(part, name, 0, cut, cut, f"{whole} is not divisible by {cut}")
             continue
         unit = part.block[axis] if part.quantized and part.block else 1
         if part.suffix == ".qweight" and axis == 0:
             unit = 8  # eight codes in one I32 along the outputs
         if (whole // cut) % unit:
-            yield Fault(part, name, whole // cut, unit, cut, _text(part, axis).format(size=whole // cut, unit=unit))
+            yield CutFault(part, name, whole // cut, unit, cut, _text(part, axis).format(size=whole // cut, unit=unit))
 
 
-def _text(part: Part, axis: int) -> str:
+def _text(part: CutPart, axis: int) -> str:
     if part.suffix == ".qweight":
         return OUTPUT_SIZE if axis == 0 else INPUT_SIZE
     if part.packed:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.modules import Module
 from weighbridge.errors import Problem, WeighbridgeError
 from weighbridge.inspection.roles import key_of
@@ -35,6 +35,7 @@ class Expected:
     total: int = 0
 
 
+@per_case
 def expected(case: Case) -> Expected:
     """Compare; for unknown families only layers with one another."""
     if case.checkpoint.fatal:

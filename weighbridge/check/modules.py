@@ -6,7 +6,7 @@ import re
 from functools import cached_property
 
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.inspection.encodings import Kind
+from weighbridge.inspection.kind import WeightKind
 from weighbridge.inspection.survey import Survey
 
 _LAYER = re.compile(r"(?:^|\.)(?:layers|blocks|h)\.(\d+)\.")
@@ -24,7 +24,7 @@ class Module:
 
     __slots__ = ("kind", "path", "role", "scale", "scale_suffix", "suffix", "weight")
 
-    def __init__(self, path: str, suffix: str, weight: Tensor, scale: Tensor | None, scale_suffix: str, kind: Kind, role: str) -> None:
+    def __init__(self, path: str, suffix: str, weight: Tensor, scale: Tensor | None, scale_suffix: str, kind: WeightKind, role: str) -> None:
         self.path, self.suffix, self.weight, self.scale = path, suffix, weight, scale
         self.scale_suffix, self.kind, self.role = scale_suffix, kind, role
 

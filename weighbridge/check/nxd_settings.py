@@ -26,7 +26,7 @@ _EXPERT = re.compile(r"\.(block_sparse_moe|mlp)\.experts(?:\.\d+)?\.(w1|w2|w3|ga
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class NxdWeight:
     """All weights of one key (a name without its layer number) with equal headers. `module` is the path in the traced model, at layer 0."""
 
     name: str
@@ -162,20 +162,17 @@ class Nxd:
         return max(along.get(2, 1), along.get(1, 1) if along.get(1) == along.get(2) else 1)
 
     @cached_property
-    def stored(self) -> list[Stored]:
+    def stored(self) -> list[NxdWeight]:
         found = []
         for name, key in self.case.survey.keys.items():
             if key.what != "weight":
                 continue
             stem = name[: len(name) - len(key.suffix)] if key.suffix else name
-            for heads, pair in key.pairs.items():
-                full: Any = heads
-                found.append(Stored(name, module_path(stem), key.role, full[0], full[1], full[2] if len(full) > 2 else "",
-                                    full[4] if len(full) > 2 else (),
-                                    pair.count))
+            found += [NxdWeight(name, module_path(stem), key.role, pair.row.dtype, pair.shape, pair.row.scale_suffix or "", pair.scale_shape, pair.count)
+                      for pair in key.pairs.values()]
         return sorted(found, key=lambda s: (s.name, s.shape))
 
-    def listed(self, stored: Stored) -> bool:
+    def listed(self, stored: NxdWeight) -> bool:
         """Whether the skip list names a module: by any part of its path's text (NxD quantization/quantize.py 122)."""
         return any(reader.matches(entry, stored.module) for entry in self.skip)
 
@@ -191,12 +188,12 @@ class Nxd:
         return reader.skip_list(modules)
 
     @property
-    def attention(self) -> list[Stored]:
+    def attention(self) -> list[NxdWeight]:
         roles = ("attention.q", "attention.k", "attention.v", "attention.qkv", "attention.o")
         return sorted((s for s in self.stored if s.role in roles), key=lambda s: roles.index(s.role))
 
     @property
-    def raw_scales(self) -> list[Stored]:
+    def raw_scales(self) -> list[NxdWeight]:
         """FP8 weights whose scale has a name that no hook of NxD renames."""
         return [s for s in self.stored if s.fp8 and s.scale_suffix.endswith("weight_scale_inv")]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.check.case import Case
 from weighbridge.check.finding import SEVERITIES, Finding, Remove
 from weighbridge.check.rule import RUNTIMES, Loaded, chosen

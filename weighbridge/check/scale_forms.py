@@ -18,7 +18,7 @@ MERGED_PARTS = {part: (joined, parts) for joined, parts in JOINED for part in pa
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class ScaleClaim:
     """The claim as rules about scales need it.
 
     `family` is fp8, ct (compressed-tensors), modelopt, neuron, awq, gptq, mxfp4, … or empty. `raw` is the claim as it stands, `weights` and
@@ -39,8 +39,8 @@ class Form:
 
 
 @per_case
-def form(case: Case) -> Form:
-    raw = _raw(case)
+def form(case: Case) -> ScaleClaim:
+    raw = case.claims.raw
     groups = [group for group in _dict(raw.get("config_groups")).values() if isinstance(group, dict)]
     weights = next((w for group in groups if (w := _dict(group.get("weights")))), {})
     inputs = next((i for group in groups if (i := _dict(group.get("input_activations")))), {})
@@ -56,27 +56,7 @@ def form(case: Case) -> Form:
     static = raw.get("activation_scheme") == "static" or (bool(inputs) and inputs.get("dynamic") is False)
     if family == "modelopt" and not groups:
         static = algorithm in ("fp8", "nvfp4", "w4a8_awq", "w4afp8", "w4a8_nvfp4_fp8")
-    return Form(family, raw, weights, inputs, static, algorithm)
-
-
-def _raw(case: Case) -> dict[str, Any]:
-    """The claim that `Claims` was read from."""
-    config = case.config
-    text = _dict(config.get("text_config"))
-    other = _dict(_hf_quant(case).get("quantization"))
-    for value in (config.get("quantization_config"), text.get("quantization_config"), config.get("compression_config"), other):
-        if isinstance(value, dict) and value:
-            return value if value.get("quant_algo") or not other.get("quant_algo") else {**value, "quant_algo": other["quant_algo"]}
-    return {}
-
-
-def _hf_quant(case: Case) -> dict[str, Any]:
-    from weighbridge.errors import WeighbridgeError
-
-    try:
-        return _dict(case.checkpoint.json("hf_quant_config.json"))
-    except WeighbridgeError:
-        return {}
+    return ScaleClaim(family, raw, weights, inputs, static, algorithm)
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from weighbridge.check.case import Case, per_case
 from weighbridge.check.scale_forms import nvfp4, siblings
+from weighbridge.check.scales import scales_of
 
 SAME = 1e-5  # relative, as in vLLM's torch.allclose
 MAXIMA = 448.0 / 240.0
@@ -23,7 +24,7 @@ class Differing(NamedTuple):
 
 @per_case
 def differing(case: Case) -> list[Differing]:
-    scales, tensors = case.scales, case.checkpoint.tensors
+    scales, tensors = scales_of(case), case.checkpoint.tensors
     if not scales.read or not any(source.part in ("global", "input") for source in scales.sources):
         return []
     helped = [m for m in case.modules.all if m.scale is not None and (nvfp4(m) or m.path + ".input_scale" in tensors)]

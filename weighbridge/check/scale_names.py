@@ -12,7 +12,7 @@ from weighbridge.check.scale_forms import form, module_of, odd, stored
 _OTHER = ("input", "activation", "act", "output", "k_scale", "v_scale", "q_scale", "kv_scale", "zero", "global", "scale_2", "rope", "logit", "clip")
 
 
-class Wanted(NamedTuple):
+class ScaleNames(NamedTuple):
     """Suffixes that a reader takes for the scale of a weight, and what it does with others. `{}` is the name that it meets."""
 
     suffixes: tuple[str, ...]
@@ -45,28 +45,28 @@ def wrapped(case: Case, name: str) -> bool:
     return bool(header and ("_quantization_metadata" in header.metadata or form(case).family == "torchao"))
 
 
-def wanted(case: Case, runtime: str) -> Wanted | None:
+def wanted(case: Case, runtime: str) -> ScaleNames | None:
     """What `runtime` calls the scale of these weights, by the claim; None where it is not known here."""
     family, blocks = form(case).family, bool(case.claims.blocks)
     if runtime == "neuron":
-        return Wanted((".scale", ".weight_scale", ".weight_scale_inv"), "RuntimeError: Cannot find {module}.scale in state_dict (NxDI renames only .weight_scale)")
+        return ScaleNames((".scale", ".weight_scale", ".weight_scale_inv"), "RuntimeError: Cannot find {module}.scale in state_dict (NxDI renames only .weight_scale)")
     if case.checkpoint.model_type in ("deepseek_v4", "inkling2"):
         return None  # classes with a name map of their own
     if runtime in ("vllm", "sglang", "tensorrt-llm") and family == "fp8" and blocks:
         text = {"vllm": "KeyError: '{tensor}'", "sglang": "Parameter {tensor} not found in params_dict: only a warning, the scale stays unset",
                 "tensorrt-llm": "no error: the scale is not loaded"}[runtime]
-        return Wanted((".weight_scale_inv", "_scale_inv"), text)
+        return ScaleNames((".weight_scale_inv", "_scale_inv"), text)
     if runtime == "transformers" and family == "fp8":
-        return Wanted((".weight_scale_inv", "_scale_inv", ".scale", ".qscale_weight"), "a warning that {tensor} was not used: the scale stays at its initial value")
+        return ScaleNames((".weight_scale_inv", "_scale_inv", ".scale", ".qscale_weight"), "a warning that {tensor} was not used: the scale stays at its initial value")
     if family == "ct" and runtime in ("vllm", "sglang", "transformers"):
         text = "KeyError: '{tensor}'" if runtime == "vllm" else "Parameter {tensor} not found in params_dict: only a warning, the scale stays unset"
-        return Wanted((".weight_scale", "_scale"), text)
+        return ScaleNames((".weight_scale", "_scale"), text)
     if family == "modelopt" and runtime in ("vllm", "sglang", "tensorrt-llm"):
-        return Wanted((".weight_scale", "_scale"), "KeyError: '{tensor}'" if runtime == "vllm" else "no error: the scale is not loaded")
+        return ScaleNames((".weight_scale", "_scale"), "KeyError: '{tensor}'" if runtime == "vllm" else "no error: the scale is not loaded")
     return None
 
 
-def wrong_names(case: Case, runtime: str) -> tuple[list[Module], Wanted | None]:
+def wrong_names(case: Case, runtime: str) -> tuple[list[Module], ScaleNames | None]:
     """Quantized modules whose scale has a name that the reader does not take."""
     want = wanted(case, runtime)
     if want is None or not any(suffix is not None and suffix not in want.suffixes for _, suffix, _ in stored(case)):

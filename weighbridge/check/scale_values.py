@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from weighbridge.check.case import Case
 from weighbridge.check.modules import Module
-from weighbridge.check.scales import Scales, values_of
-from weighbridge.checkpoint.header import Tensor
+from weighbridge.check.scales import Scales, scales_of, values_of
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.inspection.kind import WeightKind
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Largest magnitude of a code, by the dtype of the weight; of a packed integer and of FP4 where `PACKED` says so.
-LARGEST = {"F8_E4M3": 448.0, "F8_E5M2": 57344.0, "F8_E4M3FNUZ": 240.0, "F8_E5M2FNUZ": 57344.0, "I8": 127.0, "I32": 8.0, "U8": 6.0, "F4": 6.0}
 SMALL = 1e-6  # scales above it are not looked at as too small
-FLOATS = ("F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "U8", "F4")
 TOO_LARGE, TOO_SMALL = 300.0, 1e-4  # times what the fan-in allows
 BANDS = 16  # blocks with a scale of zero whose codes are looked at
 BAND = 1 << 20  # bytes of one of them
@@ -27,12 +26,30 @@ EACH = 1 << 16  # bytes of a scale that are compared with those of other experts
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
-def weight_of(case: Case, name: str, key: str) -> Tensor | None:
-    """The weight that a scale belongs to."""
+def codes_under(case: Case, key: str) -> tuple[float, int] | None:
+    """(largest magnitude of a code, inputs) of the weights whose scales have this key; None where no scheme says what their codes are."""
+    kind = _kind(case, key)
+    if kind is None or kind.encoding is None or not kind.scheme:
+        return None
+    element = ELEMENTS[kind.encoding.element]
+    peak = float(1 << element.bits - 1) if element.kind in ("int", "offset") else element.largest  # about its zero point
+    turned = SCHEMES[kind.scheme].turned and len(kind.shape) > 1
+    return peak, kind.shape[-2 if turned else -1]
+
+
+def coded_in_floats(case: Case, key: str) -> bool:
+    """Whether the weights whose scales have this key hold FP8, FP6 or FP4 codes."""
+    kind = _kind(case, key)
+    return kind is not None and kind.encoding is not None and ELEMENTS[kind.encoding.element].kind == "float"
+
+
+def _kind(case: Case, key: str) -> WeightKind | None:
+    """What is known of the weights whose scales have this key: of the first of them whose codes are known."""
     found = case.survey.keys.get(key)
     if found is None or found.what != "scale":
         return None
-    return case.checkpoint.tensors.get(name[: len(name) - len(found.suffix)] + found.stem)
+    pairs = case.survey.keys[found.stem + (found.owner or "")].pairs.values()
+    return next((p.kind for p in pairs if p.row.scale_suffix == found.suffix and p.kind.encoding is not None and p.kind.shape), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,7 @@ def implausible(case: Case) -> list[Implausible]:
     """
     import numpy as np
 
-    scales, found = case.scales, []
+    scales, found = scales_of(case), []
     if not scales.read or not bool(np.any(scales.finite & ((scales.largest > 1) | (scales.largest < SMALL) & (scales.largest > 0)))):
         return []
     for (part, key), places in scales.by_key.items():
@@ -69,10 +86,10 @@ def implausible(case: Case) -> list[Implausible]:
         largest = np.median(scales.largest[sound]) if sound else 0.0
         if SMALL <= largest <= 1 or largest == 0 or bool(np.all(scales.least[sound] == 1)):
             continue
-        weight = weight_of(case, scales.sources[sound[0]].name, key)
-        if weight is None or weight.dtype not in LARGEST or not weight.shape or scales.sources[sound[0]].tensor.dtype == "F8_E4M3":
+        codes = codes_under(case, key)
+        if codes is None or scales.sources[sound[0]].tensor.dtype == "F8_E4M3":
             continue
-        peak, fan_in = LARGEST[weight.dtype], weight.shape[-1] * {"I32": 8, "U8": 2}.get(weight.dtype, 1)
+        peak, fan_in = codes
         usual, middle = 4 / sqrt(max(1, fan_in)), float(np.median(scales.largest[sound]))
         if (middle > 1 and middle * peak > TOO_LARGE * usual) or 0 < middle * peak < TOO_SMALL * usual:
             found.append(Implausible([scales.sources[p].name for p in sound], middle, middle * peak, usual, peak / middle))
@@ -91,7 +108,7 @@ def vanishing(case: Case) -> tuple[list[str], str]:
     """(scale tensors that hold a zero over codes that are not zero, what was looked at). A zero over zero codes is a block of zeros."""
     import numpy as np
 
-    scales, modules = case.scales, {m.path + m.scale_suffix: m for m in case.modules.all if m.scale is not None}
+    scales, modules = scales_of(case), {m.path + m.scale_suffix: m for m in case.modules.all if m.scale is not None}
     bad: list[str] = []
     places = [int(p) for p in np.flatnonzero(scales.zero) if scales.sources[int(p)].part == "weight" and scales.sources[int(p)].tensor.dtype != "F8_E4M3"]
     left = 4 * BANDS
@@ -129,7 +146,8 @@ def _codes_under(case: Case, module: Module, index: int, width: int) -> bool:
 
     shape, grid = module.weight.shape, module.scale.shape if module.scale is not None else ()
     columns = shape[-1] if shape else 1
-    if module.weight.dtype not in FLOATS or module.weight.dtype == "U8" or not columns:
+    known = module.kind.encoding
+    if known is None or known.code.packing.packed or ELEMENTS[known.element].kind != "float" or ELEMENTS[known.element].bits != 8 or not columns:
         return False
     if module.kind.strategy == "tensor" or len(shape) < 2:
         first, rows, left, wide = 0, max(1, BAND // columns), 0, columns
@@ -176,7 +194,7 @@ def _equal_experts(case: Case) -> Iterator[tuple[str, list[str], str]]:
     """Experts that lie apart: the same scales in all, layer by layer. Powers of two may be equal by chance."""
     import numpy as np
 
-    scales = case.scales
+    scales = scales_of(case)
     groups: dict[str, list[list[int]]] = {}
     for (part, key), places in scales.by_key.items():
         if part == "weight" and (found := _EXPERT.search(key)):
@@ -194,7 +212,7 @@ def _equal_experts(case: Case) -> Iterator[tuple[str, list[str], str]]:
 
 def _same_bytes(case: Case, members: list[list[int]]) -> bool:
     """Whether the bytes are equal, too: of eight experts, in the first and the last layer."""
-    scales = case.scales
+    scales = scales_of(case)
     picked = [sorted((scales.sources[p] for p in places), key=lambda s: (len(s.name), s.name)) for places in members[:8]]
     return all(len({case.read(group[layer].tensor, 0, EACH) for group in picked}) == 1 for layer in (0, -1))
 

@@ -11,21 +11,24 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from weighbridge.check.case import Case, per_case
+from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.checkpoint.store import Store
+from weighbridge.formats.match import CARRIED, roles
+from weighbridge.formats.scheme import BY_DTYPE, Role
+from weighbridge.formats.schemes import SCHEMES
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from weighbridge.check.case import Case
     from weighbridge.inspection.survey import Key
 
-GLOBAL = frozenset({"weight_scale_2", "weight_global_scale"})
-INPUT = frozenset({"input_scale", "input_global_scale", "activation_scale", "qscale_act"})
-KV = frozenset({"k_scale", "v_scale", "q_scale", "kv_scale", "output_scale"})
-DTYPES = frozenset({"F32", "BF16", "F16", "F8_E8M0", "F8_E4M3", "U8"})
-# Suffixes whose U8 values are exponents (MXFP8, MXFP4); those of a quantized absmax of bitsandbytes are not.
-EXPONENTS = frozenset({".weight_scale_inv", ".weight_scale", ".scale", "_scales", "_scale_inv", "_scale"})
+DTYPES = frozenset(BY_DTYPE) - {"F64"}
+# Suffixes whose U8 values are exponents (MXFP8, MXFP4), as no element of their own is said; those of a quantized absmax of bitsandbytes are not.
+EXPONENTS = frozenset(s for scheme in SCHEMES.values() for f in scheme.factors if f.role is Role.SCALE and not f.element and not f.flat for s in f.suffixes)
+# Suffixes of scales that are largest magnitudes, not steps (bitsandbytes): their values are not judged.
+MAGNITUDES = frozenset(s for scheme in SCHEMES.values() for f in scheme.factors if f.role is Role.SCALE and (f.flat or f.over != 1.0) for s in f.suffixes)
 CHUNK = 8 << 20  # bytes that are read before they are decoded: 8 MB of bytes become at most 32 MB of floats
 SAMPLE = 64  # tensors that are read from a store elsewhere
 LIMIT = 256 << 20  # bytes; checkpoints in groups of 16 or 32 have scales of many GB, of which each kind is then read in parts
@@ -33,7 +36,7 @@ SMALL = 64  # bytes: single values are always read
 MISSING = -1
 
 
-class Source(NamedTuple):
+class ScaleTensor(NamedTuple):
     """A scale tensor to be read: `size` bytes from `start`. `part` is weight, global, input or kv; `key` its name without the layer's number.
 
     Sources sort by their place in the files.
@@ -56,7 +59,7 @@ class Scales:
     two. `total` tensors are in the files; `mode` is "all", "sample" or "none".
     """
 
-    def __init__(self, mode: str, total: int, sources: list[Source]) -> None:
+    def __init__(self, mode: str, total: int, sources: list[ScaleTensor]) -> None:
         import numpy as np
 
         self.mode, self.total, self.sources = mode, total, sources
@@ -108,6 +111,12 @@ class Scales:
         return "" if self.read == self.total else f"{self.read:,} of {self.total:,} scale tensors were read"
 
 
+@per_case
+def scales_of(case: Case) -> Scales:
+    """Least, largest and suspicious values of every scale tensor, from its bytes; read once for a case."""
+    return read_scales(case)
+
+
 def read_scales(case: Case) -> Scales:
     """Read as `case.scale_bytes` says: all, a sample (always for a store elsewhere), or none."""
     if case.scale_bytes == "none":
@@ -128,7 +137,7 @@ def read_scales(case: Case) -> Scales:
     return scales
 
 
-def sources(case: Case) -> Iterator[Source]:
+def sources(case: Case) -> Iterator[ScaleTensor]:
     """Every scale tensor that holds values, in no order."""
     tensors = case.checkpoint.tensors
     for name, key in case.survey.keys.items():
@@ -140,24 +149,28 @@ def sources(case: Case) -> Iterator[Source]:
             tensor = tensors[stored]
             begin, end = tensor.data_offsets
             if tensor.dtype in DTYPES and end > begin and (tensor.dtype != "U8" or exponents):
-                yield Source(tensor.file, tensor.start, end - begin, tensor.dtype, stored, part, name, tensor)
+                yield ScaleTensor(tensor.file, tensor.start, end - begin, tensor.dtype, stored, part, name, tensor)
 
 
 def _part(name: str, key: Key) -> str:
-    leaf = name.rpartition(".")[2]
     if key.what in ("scale", "orphan"):
-        return "" if leaf in ("absmax", "SCB") else "weight"
-    if key.what == "helper":
-        return "global" if leaf in GLOBAL else "input" if leaf in INPUT else "kv" if leaf in KV else ""
-    return ""
+        return "" if key.suffix in MAGNITUDES else "weight"
+    if key.what != "helper":
+        return ""
+    if not key.suffix:
+        return "kv" if name.rpartition(".")[2] in CARRIED and name.endswith("scale") else ""
+    purpose = roles().get(key.suffix)
+    if purpose in (Role.ACTIVATION, Role.ACTIVATION_DIVISOR):
+        return "" if key.suffix.endswith("_ub") else "input"  # an upper bound is no scale
+    return "global" if purpose in (Role.SCALE, Role.DIVISOR) and key.suffix.count(".") == 1 else ""
 
 
-def _sample(found: list[Source], most: int) -> list[Source]:
+def _sample(found: list[ScaleTensor], most: int) -> list[ScaleTensor]:
     """First, middle and last of every key until `most`, the keys in turn."""
-    groups: dict[str, list[Source]] = {}
+    groups: dict[str, list[ScaleTensor]] = {}
     for source in found:
         groups.setdefault(source.key, []).append(source)
-    chosen: dict[str, Source] = {}
+    chosen: dict[str, ScaleTensor] = {}
     for pick in (0.0, 0.5, 1.0):
         for group in groups.values():
             if len(chosen) >= most:
@@ -167,13 +180,13 @@ def _sample(found: list[Source], most: int) -> list[Source]:
     return list(chosen.values())
 
 
-def _within(found: list[Source]) -> list[Source]:
+def _within(found: list[ScaleTensor]) -> list[ScaleTensor]:
     """First, last and middle of every key in turn, while LIMIT holds. The keys stand in an order that mixes roles and experts."""
-    groups: dict[str, list[Source]] = {}
+    groups: dict[str, list[ScaleTensor]] = {}
     for source in found:
         groups.setdefault(source.key, []).append(source)
     order = sorted(groups.values(), key=lambda group: zlib.crc32(group[0].key.encode()))
-    chosen: dict[str, Source] = {source.name: source for source in found if source.size <= SMALL}
+    chosen: dict[str, ScaleTensor] = {source.name: source for source in found if source.size <= SMALL}
     left = LIMIT - sum(source.size for source in chosen.values())
     for pick in (0.0, 1.0, 0.5, 0.25, 0.75):
         for group in order:
@@ -184,7 +197,7 @@ def _within(found: list[Source]) -> list[Source]:
     return list(chosen.values())
 
 
-def _chunks(chosen: list[Source]) -> Iterator[tuple[int, int]]:
+def _chunks(chosen: list[ScaleTensor]) -> Iterator[tuple[int, int]]:
     """(first, last) places of runs of one file and one dtype, at most CHUNK bytes each (or one tensor)."""
     first = size = 0
     file = dtype = ""
@@ -236,13 +249,13 @@ def _read_large(store: Store, scales: Scales, place: int) -> None:
             getattr(part, name)[0] = 0
 
 
-def _fill(store: Store, group: list[Source], bounds: list[int], buffer: np.ndarray) -> None:
+def _fill(store: Store, group: list[ScaleTensor], bounds: list[int], buffer: np.ndarray) -> None:
     """Read a run of tensors into `buffer`, neighbours in one go."""
     view = memoryview(buffer)
     store.fill(group[0].file, [(start, view[low:high]) for start, low, high in _runs(group, bounds)])
 
 
-def _runs(group: list[Source], bounds: list[int]) -> Iterator[tuple[int, int, int]]:
+def _runs(group: list[ScaleTensor], bounds: list[int]) -> Iterator[tuple[int, int, int]]:
     """(place in the file, from, to in the buffer) of tensors that lie side by side."""
     begin, due = 0, group[0].start
     for place, (_, start, nbytes, *_) in enumerate(group):
@@ -254,32 +267,14 @@ def _runs(group: list[Source], bounds: list[int]) -> Iterator[tuple[int, int, in
 
 
 def buffer_item(dtype: str) -> int:
-    return 4 if dtype == "F32" else 2 if dtype in ("BF16", "F16") else 1
+    return BITS[dtype] // 8
 
 
 def _decode(raw: np.ndarray, dtype: str) -> np.ndarray:
-    """Stored bytes as float32. E8M0 is 2^(b-127), 255 is NaN; byte 0, 2^-127, is a subnormal of float32."""
-    import numpy as np
+    """Stored bytes as float32, by the element that a scale of this dtype has. A byte is an exponent."""
+    from weighbridge.formats.codec import floats
 
-    if dtype == "F32":
-        return raw.view("<f4")
-    if dtype == "BF16":
-        return (raw.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
-    if dtype == "F16":
-        return raw.view("<f2").astype(np.float32)
-    return _table(dtype)[raw]
-
-
-def _table(dtype: str) -> np.ndarray:
-    import numpy as np
-
-    if dtype == "F8_E4M3":
-        from weighbridge.encoding.codec import decode_table
-
-        return decode_table("e4m3fn")
-    exponents = np.ldexp(np.ones(256), np.arange(256) - 127)
-    exponents[255] = np.nan
-    return exponents.astype(np.float32)
+    return floats(raw, dtype)
 
 
 def _summarize(scales: Scales, first: int, values: np.ndarray, bounds: np.ndarray) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from weighbridge.check.case import Case
 from weighbridge.check.settings import Target
-from weighbridge.check.skip_units import Unit
-from weighbridge.check.stated import Stated
+from weighbridge.check.skip_units import SkipUnit
+from weighbridge.formats.stated import Stated
 from weighbridge.errors import WeighbridgeError
 from weighbridge.inspection.roles import TOWERS
 from weighbridge.runtimes import FUSED, STRIDE, Patience, neuron, skip, transformers, vllm
@@ -32,11 +32,11 @@ class Built:
 
     __slots__ = ("asked", "candidate", "draft", "fused", "path", "skipped", "units")
 
-    def __init__(self, path: str, asked: tuple[str, ...], units: list[Unit], fused: str, candidate: bool | None, draft: bool) -> None:
+    def __init__(self, path: str, asked: tuple[str, ...], units: list[SkipUnit], fused: str, candidate: bool | None, draft: bool) -> None:
         self.path, self.asked, self.units, self.fused, self.candidate, self.draft = path, asked, units, fused, candidate, draft
         self.skipped = False
 
-    def join(self, unit: Unit, asked: tuple[str, ...], candidate: bool | None) -> None:
+    def join(self, unit: SkipUnit, asked: tuple[str, ...], candidate: bool | None) -> None:
         """Another stored part of the same module. The biases of stacked experts are parts that decide nothing."""
         if candidate is False and self.candidate is not False:
             return
@@ -78,7 +78,7 @@ class Naming:
     layers: int
     tied: bool
 
-    def path(self, unit: Unit) -> str:
+    def path(self, unit: SkipUnit) -> str:
         """The reader's path of a unit; for experts that of the layer's one module."""
         runtime = self.target.runtime
         if runtime == "neuron":
@@ -91,7 +91,7 @@ class Naming:
             return transformers.name(stem, self.model_type, self.text_only)
         return vllm.name(stem, self.model_type, self.multimodal) if runtime == "vllm" else stem
 
-    def asked(self, unit: Unit, path: str) -> tuple[str, ...]:
+    def asked(self, unit: SkipUnit, path: str) -> tuple[str, ...]:
         """compressed-tensors compares the names of the first expert's matrices, as vLLM's `get_moe_method` does.
 
         A claim below `text_config` speaks of the language model's own paths.
@@ -118,7 +118,7 @@ def naming(case: Case, target: Target, claim: Stated, reader: str) -> Naming:
                   case.sizes.tied)
 
 
-def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:
+def build(case: Case, names: Naming, stored: Sequence[SkipUnit]) -> list[Built]:
     """All stored units as the reader builds them, in the order of the files."""
     targets = _targets(names)
     targeted = _targeted(names, case.patience)
@@ -138,20 +138,20 @@ def build(case: Case, names: Naming, stored: Sequence[Unit]) -> list[Built]:
     return list(found.values())
 
 
-def is_draft(unit: Unit, layers: int) -> bool:
+def is_draft(unit: SkipUnit, layers: int) -> bool:
     """A module of a draft (MTP) layer: by its words, or by a layer number beyond the model's."""
     beyond = layers > 0 and unit.layer >= layers and not unit.role.startswith(("vision", "audio"))
     return unit.role == "mtp" or beyond or not MTP_PARTS.isdisjoint(unit.path.split("."))
 
 
-def _fused(names: Naming, unit: Unit, path: str) -> str:
+def _fused(names: Naming, unit: SkipUnit, path: str) -> str:
     if names.target.runtime not in FUSING or unit.expert or names.reader == "sglang-before-23467":
         return ""
     parent, _, leaf = path.rpartition(".")
     return f"{parent}.{_FUSED_OF[leaf]}" if leaf in _FUSED_OF and unit.role.startswith(PROJECTIONS) else ""
 
 
-def _candidate(names: Naming, unit: Unit, draft: bool) -> bool | None:
+def _candidate(names: Naming, unit: SkipUnit, draft: bool) -> bool | None:
     """Whether the reader builds the module quantized where no list speaks."""
     role, runtime, family = unit.role, names.target.runtime, names.claim.family
     if len(unit.first.weight.shape) < 2 and unit.first.suffix not in (".weight", ".qweight", ".weight_packed"):
@@ -166,12 +166,12 @@ def _candidate(names: Naming, unit: Unit, draft: bool) -> bool | None:
         runtime, lambda *_: None)(names, unit, draft)
 
 
-def in_tower(unit: Unit) -> bool:
+def in_tower(unit: SkipUnit) -> bool:
     """Vision and audio parts: one of the first words says so."""
     return not TOWERS.keys().isdisjoint(unit.path.split(".", 3)[:3])
 
 
-def _tower(names: Naming, unit: Unit) -> bool | None:
+def _tower(names: Naming, unit: SkipUnit) -> bool | None:
     """A claim below `text_config` does not speak of towers. Qwen's classes in vLLM quantize the towers' layers, transformers every Linear."""
     if names.claim.place == "text":
         return False
@@ -182,7 +182,7 @@ def _tower(names: Naming, unit: Unit) -> bool | None:
     return True if names.target.runtime == "transformers" and not names.text_only and unit.leaf in TOWER_LINEARS else None
 
 
-def _transformers(names: Naming, unit: Unit, draft: bool) -> bool | None:
+def _transformers(names: Naming, unit: SkipUnit, draft: bool) -> bool | None:
     if draft:
         return False  # no class of transformers 5.23 builds draft layers; their tensors are left out
     if unit.role == "router":
@@ -192,7 +192,7 @@ def _transformers(names: Naming, unit: Unit, draft: bool) -> bool | None:
     return True if unit.role.startswith((*PROJECTIONS, "lm_head")) and len(unit.first.weight.shape) <= 3 else None
 
 
-def _vllm(names: Naming, unit: Unit, draft: bool) -> bool | None:
+def _vllm(names: Naming, unit: SkipUnit, draft: bool) -> bool | None:
     family, role = names.claim.family, unit.role
     if unit.leaf in ("shared_expert_gate", "weights_proj", "eh_proj"):
         return False
@@ -205,7 +205,7 @@ def _vllm(names: Naming, unit: Unit, draft: bool) -> bool | None:
     return _projection(unit)
 
 
-def _sglang(names: Naming, unit: Unit, draft: bool) -> bool | None:
+def _sglang(names: Naming, unit: SkipUnit, draft: bool) -> bool | None:
     if unit.leaf in ("shared_expert_gate", "weights_proj", "eh_proj"):
         return False
     if unit.role == "lm_head" or "shared_head" in unit.path:
@@ -215,13 +215,13 @@ def _sglang(names: Naming, unit: Unit, draft: bool) -> bool | None:
     return _projection(unit)
 
 
-def _tensorrt_llm(names: Naming, unit: Unit, draft: bool) -> bool | None:
+def _tensorrt_llm(names: Naming, unit: SkipUnit, draft: bool) -> bool | None:
     if unit.role in ("lm_head", "router") or draft or unit.leaf in ("shared_expert_gate", "weights_proj"):
         return None
     return _projection(unit)
 
 
-def _neuron(names: Naming, unit: Unit, draft: bool) -> bool | None:
+def _neuron(names: Naming, unit: SkipUnit, draft: bool) -> bool | None:
     """Column- and row-parallel layers and stacked experts, by exact class (NxD quantization/quantize.py)."""
     if unit.role in ("router", "embedding") or "router" in unit.path.split("."):
         return False
@@ -230,7 +230,7 @@ def _neuron(names: Naming, unit: Unit, draft: bool) -> bool | None:
     return True if unit.role == "lm_head" else _projection(unit)
 
 
-def _projection(unit: Unit) -> bool | None:
+def _projection(unit: SkipUnit) -> bool | None:
     if unit.role.endswith((".other", ".indexer")) or not unit.role.startswith(PROJECTIONS):
         return None
     return True

@@ -14,7 +14,7 @@ from weighbridge.check.modules import Module
 _RANK = re.compile(r"^tp\d+/")
 
 
-class Unit:
+class SkipUnit:
     """Modules of one name in one layer: a single one, or one matrix of all experts.
 
     `path` is that of the first, as stored; `stem` is `….experts` for experts and else the path; `coded` of the `count` modules hold codes.
@@ -47,7 +47,7 @@ class Unit:
 
 
 @per_case
-def units(case: Case) -> tuple[Unit, ...]:
+def units(case: Case) -> tuple[SkipUnit, ...]:
     """All units, in the order of the files. Of per-rank shards only the first rank is looked at."""
     return tuple(_fold(_modules(case)).values())
 
@@ -61,8 +61,8 @@ def _modules(case: Case) -> Iterator[tuple[str, Module]]:
             yield module.path[len(first):], module
 
 
-def _fold(modules: Iterator[tuple[str, Module]]) -> dict[object, Unit]:
-    found: dict[object, Unit] = {}
+def _fold(modules: Iterator[tuple[str, Module]]) -> dict[object, SkipUnit]:
+    found: dict[object, SkipUnit] = {}
     for path, module in modules:
         before, at, inner = path.partition(".experts.")
         key: object = path
@@ -72,7 +72,7 @@ def _fold(modules: Iterator[tuple[str, Module]]) -> dict[object, Unit]:
             key = (before, leaf if leaf and number.isdigit() else number)
         unit = found.get(key)
         if unit is None:
-            unit = found[key] = Unit(path, before + ".experts" if at else path, str(key[1]) if isinstance(key, tuple) else path.rpartition(".")[2],
+            unit = found[key] = SkipUnit(path, before + ".experts" if at else path, str(key[1]) if isinstance(key, tuple) else path.rpartition(".")[2],
                                      bool(at), module)
         unit.add(module)
     return found

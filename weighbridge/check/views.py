@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from weighbridge.check.case import Case
+from weighbridge.check.case import Case, per_case
 from weighbridge.check.finding import Fix
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_build import Built, Naming, build, default_entries, naming
 from weighbridge.check.skip_units import units
-from weighbridge.check.stated import LONGEST_ENTRY, MOST_ENTRIES, Stated, read_by, skip_list_of, unread_lists
+from weighbridge.check.claim_keys import read_by, skip_list_of, unread_lists
+from weighbridge.formats.stated import LONGEST_ENTRY, MOST_ENTRIES, Stated
 from weighbridge.errors import Usage
 from weighbridge.runtimes import sglang, skip, transformers, vllm
 from weighbridge.runtimes.list_rules import RULE_OF
@@ -71,8 +72,21 @@ class View:
         return next((refused[text] for text in self.spelled.get(entry, (entry,)) if text in refused), "")
 
 
+def view_of(case: Case, target: Target) -> View:
+    """The modules as `target` builds them: its names, what it fuses, what it never quantizes, what its skip list does. Made once for each target."""
+    known = _views(case)
+    if target not in known:
+        known[target] = view(case, target)
+    return known[target]
+
+
+@per_case
+def _views(case: Case) -> dict[Target, View]:
+    return {}
+
+
 def view(case: Case, target: Target) -> View:
-    """The view of one reader. Made once for each target (`case.view`)."""
+    """The view of one reader, made anew."""
     claim, key, entries = _list(case, target)
     found = View(target, claim, _reader(target, claim), key, entries)
     if claim is None:

@@ -15,6 +15,7 @@ from weighbridge.collector import paused
 from weighbridge.errors import Problem, Refused, brief
 
 INDEX = "model.safetensors.index.json"
+NESTED = 200  # objects and lists in each other; what copies and writes JSON goes one call deeper for each
 JSON_LIMIT = 64_000_000  # bytes; the largest real index (M2) has 9.8 MB
 RANK_FILE = re.compile(r"^weights/tp(\d{1,5})_sharded_checkpoint\.safetensors$")
 
@@ -79,6 +80,8 @@ class Checkpoint:
             raise Refused([Problem("not-json", f"is not JSON: {error}", file, "download the file again")]) from error
         if not isinstance(value, dict):
             raise Refused([Problem("not-json", "is not a JSON object", file, "download the file again")])
+        if not _within(value, NESTED):
+            raise Refused([Problem("json-nested", f"objects and lists lie more than {NESTED} deep in each other", file, "no configuration needs that")])
         return value
 
     def _settings(self, file: str) -> dict[str, Any]:
@@ -170,3 +173,13 @@ class Checkpoint:
         for name in self.tensors.keys() - index.keys():
             self.problems.append(Problem("index-lacks", f"lies in {self.tensors[name].file}, the index does not name it", brief(name),
                                          "write a new index"))
+
+
+def _within(value: object, most: int) -> bool:
+    """Whether objects and lists lie at most `most` deep in each other."""
+    level = [value]
+    for _ in range(most):
+        level = [inner for outer in level for inner in (outer.values() if isinstance(outer, dict) else outer) if isinstance(inner, (dict, list))]  # type: ignore[attr-defined]
+        if not level:
+            return True
+    return False

@@ -18,7 +18,7 @@ from urllib import request as urlreq
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.cache import Answer
 from weighbridge.errors import WeighbridgeError
 

@@ -15,7 +15,7 @@ from importlib import import_module
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.cli.signals import handled, number_of
 from weighbridge.collector import own_process
 from weighbridge.errors import Usage, WeighbridgeError
@@ -38,6 +38,11 @@ VERBS = {
     "draw": "The architecture, with what is quantized in it: text, Markdown, SVG; of one rank; or the whole conversion in one picture.",
     "report": "Everything that is known of a checkpoint in one page that opens by a double click.",
     "demo": "All of it on a small trained MiniMax-M2 that comes with the package.",
+}
+
+EXAMPLES = {
+    "convert": "Examples:\n\n  weighbridge convert SRC\n\n  weighbridge convert SRC DST --to ct-fp8-block --block auto --tp 8\n\n"
+               "  weighbridge convert SRC DST --to ct-int4 --group 64 --zero-points\n\n  weighbridge convert SRC DST --for vllm --device h100",
 }
 
 SHORT = {"output": "-o", "prompt": "-p"}  # a parameter of this name has this short flag, in every verb
@@ -93,7 +98,7 @@ def app() -> App:
                 version=__version__, help_format="plaintext", result_action="return_value", exit_on_error=False, print_error=False, suppress_keyboard_interrupt=False,
                 default_parameter=Parameter(short_alias=short, negative=()))
     for verb in present():
-        whole.command(f"weighbridge.cli.{verb}:{verb}", name=verb, help=VERBS[verb])
+        whole.command(f"weighbridge.cli.{verb}:{verb}", name=verb, help=VERBS[verb], help_epilogue=EXAMPLES.get(verb))
     return whole
 
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from weighbridge.errors import Usage
+from weighbridge.layouts.accepted import CHOICES
+from weighbridge.layouts.choice import DEVICES
+from weighbridge.layouts.rows import READERS
 
 if TYPE_CHECKING:
     from weighbridge.check.case import Case
+
+    To = Reader = Device = str
+else:  # the command line offers what the rows have
+    To, Reader, Device = Literal[CHOICES], Literal[READERS], Literal[tuple(DEVICES)]
+ScaleDtype = Literal["F32", "BF16", "F16", "E8M0"]
+
+
+def block_or_auto(text: str | None) -> tuple[int, int] | str | None:
+    """`--block` of a destination: rows,columns, or `auto`."""
+    return text if text == "auto" else block(text)
 
 
 def block(text: str | None) -> tuple[int, int] | None:

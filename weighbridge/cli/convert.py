@@ -15,11 +15,18 @@ def convert(
     src: str | None = None,
     dst: Path | None = None,
     *,
-    to: Literal["hf-fp8", "hf-bf16", "neuron"] | None = None,
+    to: common.To | None = None,
+    for_: Annotated[common.Reader | None, Parameter(name="--for")] = None,
+    device: common.Device | None = None,
     attention: Literal["published", "row", "bf16", "exact"] | None = None,
     scale_rule: Literal["halve", "legacy-448-240", "reciprocal"] | None = None,
-    scale_dtype: Literal["F32", "BF16"] | None = None,
+    scale_dtype: common.ScaleDtype | None = None,
     block: str | None = None,
+    group: int = 0,
+    zero_points: Annotated[bool, Parameter(negative=())] = False,
+    keep_scales: Annotated[bool, Parameter(negative=())] = False,
+    inexact: Annotated[bool, Parameter(negative=())] = False,
+    activation_scales: Path | None = None,
     shards: Annotated[bool, Parameter(negative=())] = False,
     tp: int = 0,
     moe_tp: int = 0,
@@ -36,7 +43,9 @@ def convert(
 ) -> int:
     """Write the checkpoint that a runtime wants, in bounded memory, at the speed of the disk.
 
+    Without --to and --for it prints where these weights can go: each layout, who reads it, its bytes, and what it loses.
     Refuses with all findings before the first write. Killed at any moment, the same command goes on.
+    An option that a layout does not take is refused, with the layouts that take it.
 
     Parameters
     ----------
@@ -46,14 +55,31 @@ def convert(
         Folder that is made. Not needed with --dry-run.
     to
         Layout of the destination.
+    for_
+        In the place of --to: the layout that loses least among those that this reader loads.
+    device
+        With --for: the device on which the reader runs.
     attention
         neuron: form of q/k/v/o. published: q/k/v one scale per row, o_proj BF16. row: o_proj too. bf16: all four. exact: block scales kept.
     scale_rule
         neuron: how codes get below 240. halve is exact but for 16 codes; legacy-448-240 matches the published scripts.
     scale_dtype
-        hf-fp8: dtype of the scales. Default: as in the source.
+        Dtype of the scales, where the layout has a choice. Default: as in the source. E8M0 holds powers of two alone.
     block
-        Block of the scales as rows,columns, where the config does not say.
+        hf-fp8, ct-fp8-block: block of the scales as rows,columns; auto: the largest that divides all matrices, and with --tp a rank's parts of them.
+        Of any layout: the source's block, where its config says none or a wrong one.
+    group
+        ct-int4, gptq-int4, awq-int4: input channels that share one scale. Default: as in the source, else 128.
+    zero_points
+        ct-int4: with zero points (asymmetric).
+    keep_scales
+        hf-bf16, hf-f16: write the scales into weighbridge-scales.kept, with which the way back is byte for byte. A weight that was changed
+        meanwhile gets new scales.
+    inexact
+        Allow a way that the source's scales show to be not exact; bounded and recorded.
+    activation_scales
+        Static scales of activations: a safetensors file with MODULE.input_scale, F32, one value each, by the source's module names. It multiplies the
+        codes of an FP8 activation: the largest magnitude over 448. INT8 and NVFP4 get their own scale of the same magnitude.
     shards
         neuron: write the per-rank files instead of the files that the loader cuts.
     tp
@@ -87,12 +113,28 @@ def convert(
     stated = planfile.load(apply) if apply else None
     if stated:
         src, dst, to, given = _stated(stated, src, dst)
+        given |= {"stated": True, "activation_scales": str(activation_scales) if activation_scales else None}
     else:
         given = common.options(attention=attention, scale_rule=scale_rule, scale_dtype=scale_dtype, tp=tp, moe_tp=moe_tp, moe_ep=moe_ep,
-                               batch=batch, context=context, allow=common.allowed(allow), block=common.block(block), shards=shards)
-    if src is None or to is None:
-        raise Usage("a source and --to LAYOUT are needed", "convert", "weighbridge convert SRC DST --to neuron")
-    made = plan_for(Model(src).checkpoint, to, **given)
+                               batch=batch, context=context, allow=common.allowed(allow), block=common.block_or_auto(block), shards=shards, group=group,
+                               zero_points=zero_points, inexact=inexact, keep_scales=keep_scales, activation_scales=str(activation_scales) if activation_scales else None)
+    if src is None:
+        raise Usage("a source is needed", "convert", "weighbridge convert SRC shows where its weights can go")
+    model = Model(src)
+    choice = None
+    if to is None:
+        if for_ is None and dst is None and not (plan or dry_run):
+            require_nothing(given)
+            return _menu(model, format, output)
+        if for_ is None:
+            raise Usage("the layout is missing", "--to", f"weighbridge convert {src} shows where its weights can go")
+        choice = _pick(model, for_, device, given)
+        to = choice.way.to
+    elif for_ is not None:
+        raise Usage("--for chooses a layout, --to names one", "--for, --to", "give one of them")
+    if device is not None and for_ is None:
+        raise Usage("--device goes with --for", "--device", "weighbridge convert SRC DST --for vllm --device h100")
+    made = plan_for(model.checkpoint, to, **given)
     if stated:
         assert apply
         planfile.require_same(made, stated, apply)
@@ -101,10 +143,35 @@ def convert(
         planfile.save(made, dst, plan)
         return 0
     if dry_run:
-        return _dry(made, format, output)
+        return _dry(made, choice, format, output)
     if dst is None:
         raise Usage("the folder to write is missing", "DST", "weighbridge convert SRC DST --to neuron; or --dry-run")
-    return _run(made, dst, fsync, format, output)
+    return _run(made, dst, fsync, choice, format, output)
+
+
+def require_nothing(given: dict) -> None:
+    """Options belong to a layout: the menu has none."""
+    if given:
+        raise Usage("goes with --to LAYOUT or --for READER", ", ".join(f"--{name.replace('_', '-')}" for name in given), "weighbridge convert SRC DST --to ct-fp8-block")
+
+
+def _menu(model, format: str, output: Path | None) -> int:
+    from weighbridge.report import sink
+    from weighbridge.report.convert import menu
+
+    document = {"schema": "weighbridge.convert/1", **model.ways()}
+    sink.emit(document, menu.text, lambda d: menu.text(d, markdown=True), format, output)
+    return 0
+
+
+def _pick(model, reader: str, device: str | None, given: dict):
+    from weighbridge.convert.menu import pick
+
+    return pick(model.source, reader, device or "", given)
+
+
+def _chosen(choice) -> dict:
+    return {"choice": choice.document()} if choice else {}
 
 
 def _stated(stated: dict, src: str | None, dst: Path | None) -> tuple[str, Path | None, str, dict]:
@@ -119,17 +186,17 @@ def _stated(stated: dict, src: str | None, dst: Path | None) -> tuple[str, Path 
     return src or str(stated.get("source")), dst or (Path(where) if isinstance(where, str) else None), to, given
 
 
-def _dry(made, format: str, output: Path | None) -> int:
+def _dry(made, choice, format: str, output: Path | None) -> int:
     from weighbridge.convert.cost import dry_run
     from weighbridge.report import sink
     from weighbridge.report.convert import text as convert_text
 
-    document = {"schema": "weighbridge.convert/1", **dry_run(made)}
+    document = {"schema": "weighbridge.convert/1", **_chosen(choice), **dry_run(made)}
     sink.emit(document, convert_text.plan_text, lambda d: convert_text.plan_text(d, markdown=True), format, output)
     return 1 if document["findings"] else 0
 
 
-def _run(made, dst: Path, fsync: bool, format: str, output: Path | None) -> int:
+def _run(made, dst: Path, fsync: bool, choice, format: str, output: Path | None) -> int:
     from weighbridge.convert.run import convert as run
     from weighbridge.report import sink
     from weighbridge.report.convert import text as convert_text
@@ -143,6 +210,6 @@ def _run(made, dst: Path, fsync: bool, format: str, output: Path | None) -> int:
         raise
     finally:
         progress.close()
-    document = {"schema": "weighbridge.convert/1", **result.document()}
+    document = {"schema": "weighbridge.convert/1", **_chosen(choice), **result.document()}
     sink.emit(document, convert_text.result_text, lambda d: convert_text.result_text(d, markdown=True), format, output)
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from weighbridge.cli import common
 from weighbridge.errors import Usage
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ def draw(
     enable_expert_parallel: Annotated[bool, "flag"] = False,
     moe_tp: int = 0,
     moe_ep: int = 0,
-    to: Literal["hf-fp8", "hf-bf16", "neuron"] | None = None,
+    to: common.To | None = None,
     attention: Literal["published", "row", "bf16", "exact"] | None = None,
     scale_rule: Literal["halve", "legacy-448-240", "reciprocal"] | None = None,
-    scale_dtype: Literal["F32", "BF16"] | None = None,
+    scale_dtype: common.ScaleDtype | None = None,
     block: str | None = None,
     shards: Annotated[bool, "flag"] = False,
     allow: str | None = None,
@@ -104,9 +105,8 @@ def _agree(runtime: str | None, to: str | None, degrees: dict[str, Any], layout:
 
 def _plan(checkpoint: Any, to: str, given: dict[str, Any]) -> Plan:
     from weighbridge.api import plan_for
-    from weighbridge.cli import common
 
-    given = {**given, "block": common.block(given["block"]), "allow": common.allowed([given["allow"]] if given["allow"] else None)}
+    given = {**given, "block": common.block_or_auto(given["block"]), "allow": common.allowed([given["allow"]] if given["allow"] else None)}
     plan = plan_for(checkpoint, to, **common.options(**given))
     plan.refuse()
     return plan

@@ -14,7 +14,7 @@ def trace(
     src: str,
     name: str,
     *,
-    to: Literal["hf-fp8", "hf-bf16", "neuron"] = "neuron",
+    to: common.To = "neuron",
     attention: Literal["published", "row", "bf16", "exact"] | None = None,
     scale_rule: Literal["halve", "legacy-448-240", "reciprocal"] | None = None,
     block: str | None = None,
@@ -63,7 +63,7 @@ def trace(
     from weighbridge.report.trace import text as trace_text
 
     given = common.options(attention=attention, scale_rule=scale_rule, tp=tp, moe_tp=moe_tp, moe_ep=moe_ep, shards=shards,
-                           allow=common.allowed(allow), block=common.block(block))
+                           allow=common.allowed(allow), block=common.block_or_auto(block))
     plan = plan_for(Model(src).checkpoint, to, **given)
     plan.refuse()
     document = {"schema": "weighbridge.trace/1", **run(plan, name)}

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 
-from weighbridge.convert.slab import Loss, Slab, stored_values
-from weighbridge.checkpoint.header import Tensor
-from weighbridge.formats.values import Scratch, above_240, address, row_major, single_grid, values
-from weighbridge.plan.wholes import Wholes
+from weighbridge.convert.reading import Reading
+from weighbridge.convert.requantize import new_scales
+from weighbridge.convert.slab import Loss, Slab
 from weighbridge.encoding import codec as fp8
 from weighbridge.encoding import kernels
 from weighbridge.errors import Problem, Refused
-from weighbridge.formats import codec, fast, quantize
-from weighbridge.formats.bounds import window
+from weighbridge.formats import codec, fast
 from weighbridge.formats.element import ELEMENTS, difference
 from weighbridge.formats.qtensor import Grid, QTensor
-from weighbridge.formats.rules import RULES, Blocks
-from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.formats.scheme import Field, Role
+from weighbridge.formats.values import Scratch, above_240, address, row_major, single_grid, values
 from weighbridge.layouts.placement import Part
-from weighbridge.plan.cover import Fragment, Rect
 from weighbridge.plan.plan import Piece
 from weighbridge.plan.steps import Kind
 
 MODES = {"halve": kernels.HALVE, "double": kernels.DOUBLE, "legacy-448-240": kernels.LEGACY}
 SAMPLE = 16  # one block row of this many is measured where measuring all would cost more than the step
-
-
-class Reading(Protocol):
-    """Where source rectangles come from, and what is known of whole weights."""
-
-    @property
-    def wholes(self) -> Wholes: ...
-
-    def rect(self, fragment: Fragment, row: int, col: int, rows: int, cols: int) -> QTensor:
-        """A logical rectangle inside `fragment`, in logical axes."""
-        ...
-
-    def bytes_of(self, tensor: Tensor) -> np.ndarray:
-        """All stored bytes of a tensor, uint8."""
-        ...
 
 
 def apply(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
@@ -50,7 +30,7 @@ def apply(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: Scratc
         return
     kind = piece.step.kind
     if kind in (Kind.QUANTIZE, Kind.SHIFT):
-        _new_scales(reader, piece, part, slab, scratch)
+        new_scales(reader, piece, part, slab, scratch)
         return
     q = reader.rect(piece.fragments[0], part.row, part.col, part.rows, part.cols)
     q = q.T if part.turned else q
@@ -76,19 +56,20 @@ def _only_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch:
     apply(reader, piece._replace(scale_only=False), part, beside, scratch)
 
 
-def _nan(slab: Slab, count: int) -> Refused:
-    return Refused([Problem("nan-code", f"{count:,} values are NaN or infinite in rows {slab.start}.. of matrix {slab.lead}", slab.name,
-                            "the weights are damaged; the unfinished folder says so, remove it")])
-
-
 def _to_float(q: QTensor, out: np.ndarray, lossy: bool, slab: Slab) -> None:
-    """One plain dtype to another."""
-    wide = q.decode()
+    """One plain dtype to another. Values beyond the largest of the new one have no place in it."""
+    with np.errstate(over="ignore"):
+        wide = q.decode()
     out[...] = codec.to_dtype(np.ascontiguousarray(wide), slab.encoding.dtype).view(out.dtype).reshape(out.shape)
     if lossy:
+        before = q.codes_RC if q.codes_RC.dtype.kind == "f" else wide
+        beyond = int(np.count_nonzero(np.isfinite(before) & ~np.isfinite(QTensor(out, slab.encoding).decode())))
+        if beyond:
+            raise Refused([Problem("not-finite", f"{beyond:,} values of up to {np.abs(before[np.isfinite(before)]).max():g} have no place in {slab.encoding.dtype}",
+                                   slab.name, "choose a layout with a wider type, such as hf-bf16")])
         loss = slab.loss("round")
         loss.values += out.size
-        compare(wide, QTensor(out, slab.encoding).decode(), loss)
+        loss.compare(wide, QTensor(out, slab.encoding).decode())
 
 
 def _decode(q: QTensor, out: np.ndarray, lossy: bool, slab: Slab, scratch: Scratch) -> None:
@@ -103,13 +84,13 @@ def _decode(q: QTensor, out: np.ndarray, lossy: bool, slab: Slab, scratch: Scrat
     else:
         nans = _decode_by_table(q, out, dtype)
     if nans:
-        raise _nan(slab, nans)
+        raise slab.not_numbers(nans)
     if lossy:
         loss = slab.loss("decode")
         loss.values += out.size
         before = scratch.array("before", (min(out.shape[0], 128 // SAMPLE), out.shape[1]), np.float32)
         values(q.cut(0, 0, *before.shape), before, scratch)
-        compare(before, QTensor(out[: before.shape[0]], slab.encoding).decode(), loss)
+        loss.compare(before, QTensor(out[: before.shape[0]], slab.encoding).decode())
 
 
 def _decode_by_table(q: QTensor, out: np.ndarray, dtype: str) -> int:
@@ -152,16 +133,7 @@ def _kept_grid(q: QTensor, factor: Field, moved: int, part: Part, slab: Slab) ->
     slab.place(factor, q.factor_at(Grid(scale.field, scale.own), rows, cols), part)
     (inner,), (whole,) = factor.inner, scale.inner
     value = whole.values.reshape(1, 1)
-    _place_whole(inner, value if inner.role is whole.field.role else np.float32(1) / value, slab)
-
-
-def _place_whole(field: Field, value: np.ndarray, slab: Slab) -> None:
-    """The one value of a field for the whole weight; pieces that share it must bring the same."""
-    cell = slab.grids[field.suffix]
-    if not (np.isnan(cell) | (cell == value)).all():
-        raise Refused([Problem("scale-grid", f"parts of one weight have different {field.suffix.lstrip('.')}: {cell[0, 0]:g} and {value[0, 0]:g}", slab.name,
-                               "the destination stores one for all of them: choose a layout that keeps them apart")])
-    cell[...] = value
+    slab.place_whole(inner, value if inner.role is whole.field.role else np.float32(1) / value)
 
 
 def block_starts(shape: tuple[int, int], field: Field, part: Part, slab: Slab) -> tuple[np.ndarray, np.ndarray]:
@@ -193,7 +165,7 @@ def _mapped(q: QTensor, out: np.ndarray, step: str, lossy: bool, part: Part, sla
     nans = kernels.move(*address(source), *source.shape, *address(out), turned, MODES.get(step, kernels.COPY), high, wide,
                         counts.ctypes.data if counting else 0)
     if nans:
-        raise _nan(slab, nans)
+        raise slab.not_numbers(nans)
     factor = slab.encoding.factors[0]
     slab.place(factor, _regrid(q, step, factor, part, slab), part)
     if step == "double" and counts.any():
@@ -234,163 +206,6 @@ def _require_uniform(q: QTensor, rows: np.ndarray, cols: np.ndarray, scale: np.n
                                "this checkpoint was not made by an exact conversion")])
 
 
-def _new_scales(reader: Reading, piece: Piece, part: Part, slab: Slab, scratch: Scratch) -> None:
-    """Decode whole blocks to float32, quantize them, and take the rectangle that belongs here."""
-    encoding = slab.encoding.turned() if part.turned else slab.encoding
-    row, col, rows, cols = _whole_blocks(piece.fragments, part, encoding)
-    region = scratch.array("region", (rows, cols), np.float32)
-    source = _decoded(reader, piece.fragments, (row, col, rows, cols), region, slab, scratch)
-    shift = piece.step.kind is Kind.SHIFT
-    given = _shifted(reader, piece, (row, col, rows, cols), encoding) if shift else _whole_scale(reader, part.weight, encoding)
-    q, refused = quantized(source, encoding, given, reader, part.weight, scratch)
-    if refused:
-        raise Refused([Problem("not-finite", f"{refused:,} blocks hold NaN or infinity, or no scale fits them", slab.name, "the weights are damaged")])
-    down, right = part.row - row, part.col - col
-    taken = _rect(q.codes_RC, down, right, part)
-    slab.view(part)[...] = taken.T if part.turned else taken
-    for grid in q.grids:
-        _new_grid(grid, (down, right), part, slab)
-    loss = slab.loss(piece.step.name) if piece.step.lossy else Loss()
-    loss.values += part.rows * part.cols
-    back = scratch.array("back", (rows, cols), np.float32)
-    values(q, back, scratch)
-    if source is not region:
-        region[...] = fp8.from_bf16(source)
-    compare(_rect(region, down, right, part), _rect(back, down, right, part), loss)
-    if not piece.step.lossy and loss.error:
-        raise Refused([Problem("not-exact", f"values that should fit {slab.encoding.scheme} exactly do not", slab.name, "add --inexact to round them")])
-
-
-def _whole_scale(reader: Reading, weight: str, encoding: Encoding) -> dict[str, np.ndarray]:
-    """The scale of a weight that has one for all its values, so that every slab uses the same."""
-    if encoding.block != (0, 0):
-        return {}
-    assert encoding.scale is not None
-    largest = np.float32(reader.wholes.largest(weight, False))
-    block = Blocks(np.full((1, 1), -largest), np.full((1, 1), largest), largest)
-    (grid,), _ = quantize.grids_of(block, encoding, {}, quantize.rule_of(encoding))
-    return {encoding.scale.suffix: grid.own}
-
-
-def _shifted(reader: Reading, piece: Piece, rect: Rect, encoding: Encoding) -> dict[str, np.ndarray]:
-    """Scales under which values of the source are codes of the destination: powers of two, as high as its largest code allows."""
-    field, source = encoding.scale, reader.rect(piece.fragments[0], *_corner(piece.fragments[0], rect)).encoding
-    assert field is not None
-    highest = window(source.element, encoding.element)
-    assert highest is not None
-    if field.inner:  # the block's scale is a code itself, up to 2^8: the scale of the tensor takes the rest
-        (inner,) = field.inner
-        top = np.float32(2.0 ** (reader.wholes.exponent(piece.part.weight, True) - 8))
-        powers = _largest_scales(reader, piece.fragments, rect, field.block)
-        return {field.suffix: powers / top, inner.suffix: np.full((1, 1), top if inner.role is Role.SCALE else 1 / top, np.float32)}
-    if encoding.block == (0, 0):
-        powers = np.full((1, 1), 2.0 ** reader.wholes.exponent(piece.part.weight, False), np.float32)
-    else:
-        powers = _largest_scales(reader, piece.fragments, rect, field.block)
-    return {field.suffix: (powers * np.float32(2.0 ** -highest[1])).astype(np.float32)}
-
-
-def _corner(fragment: Fragment, rect: Rect) -> Rect:
-    row, col = max(rect[0], fragment.lrow), max(rect[1], fragment.lcol)
-    return row, col, 1, 1
-
-
-def _largest_scales(reader: Reading, fragments: tuple[Fragment, ...], rect: Rect, block: tuple[int, int]) -> np.ndarray:
-    """The largest scale of the source inside each block of a rectangle, float32 [block rows, block columns]."""
-    row, col, rows, cols = rect
-    scale = np.zeros((rows, cols), np.float32)
-    for f in fragments:
-        hit = _intersection(f, rect)
-        if hit is not None:
-            q = reader.rect(f, *hit)
-            scale[hit[0] - row : hit[0] - row + hit[2], hit[1] - col : hit[1] - col + hit[3]] = q.scales_at(np.arange(hit[2]), np.arange(hit[3]))
-    starts = [np.arange(0, length, size or length) for length, size in zip((rows, cols), block, strict=True)]
-    return np.maximum.reduceat(np.maximum.reduceat(scale, starts[0], axis=0), starts[1], axis=1)
-
-
-def quantized(source: np.ndarray, encoding: Encoding, given: dict[str, np.ndarray], reader: Reading, weight: str, scratch: Scratch) -> tuple[QTensor, int]:
-    """Codes and scales of a region of whole blocks: float32 values, or BF16 bits (uint16)."""
-    assert encoding.scale is not None and encoding.block is not None
-    rule = quantize.rule_of(encoding)
-    if encoding.element in ("e4m3fn", "e4m3") and not given and encoding.scale.element == "f32" and rule is RULES["amax"]:
-        rows, cols = source.shape
-        high, wide = encoding.block[0] or rows, encoding.block[1] or cols
-        codes = scratch.array("codes", (rows, cols), np.uint8)
-        scale = np.empty((-(-rows // high), -(-cols // wide)), np.float32)
-        kernel = kernels.quantize_bf16 if source.dtype == np.uint16 else kernels.quantize_f32
-        refused = kernel(*address(source), rows, cols, high, wide, encoding.peak, codes.ctypes.data, cols, scale.ctypes.data, scale.shape[1])
-        return QTensor(codes, encoding, (Grid(encoding.scale, scale),)), refused
-    largest = reader.wholes.largest(weight, True) if encoding.scale.inner and not given else None
-    blocks = fast.blocks_of(source, encoding, largest)
-    grids, rule = quantize.grids_of(blocks, encoding, given, rule)
-    codes = scratch.array("codes", source.shape, np.uint8)
-    codes[...] = 0
-    q = QTensor(codes, encoding, grids)
-    fast.encode_into(source, q, rule, fast.PLAIN, codes)
-    return q, int(np.count_nonzero(quantize.refused_blocks(q, blocks)))
-
-
-def _new_grid(grid: Grid, corner: tuple[int, int], part: Part, slab: Slab) -> None:
-    """The values of a factor for the blocks under `part`; `grid` is in logical axes."""
-    spans = []
-    for axis, (start, length) in enumerate(zip(corner, (part.rows, part.cols), strict=True)):
-        size = grid.field.block[axis]
-        spans.append(slice(start // size, -(-(start + length) // size)) if size else slice(0, 1))
-    cut = grid.own[spans[0], spans[1]]
-    slab.place(_own(grid.field, slab), cut.T if part.turned else cut, part)
-    for inner in grid.inner:
-        _place_whole(inner.field, inner.own, slab)
-
-
-def _own(factor: Field, slab: Slab) -> Field:
-    """The same field in the slab's stored axes."""
-    return next(f for f in slab.encoding.factors if f.suffix == factor.suffix)
-
-
-def _decoded(reader: Reading, fragments: tuple[Fragment, ...], rect: Rect, region: np.ndarray, slab: Slab, scratch: Scratch) -> np.ndarray:
-    """Fill `region` with the real values of a logical rectangle; returns what is to be quantized.
-
-    That is `region` itself, or the BF16 bits in the mapped file where they are the whole rectangle: half the bytes to read.
-    """
-    row, col, rows, cols = rect
-    for f in fragments:
-        hit = _intersection(f, rect)
-        if hit is None:
-            continue
-        q = reader.rect(f, *hit)
-        if values(q, region[hit[0] - row : hit[0] - row + hit[2], hit[1] - col : hit[1] - col + hit[3]], scratch):
-            raise _nan(slab, 1)
-        if q.encoding.dtype == "BF16" and q.shape == (rows, cols) and not f.turned:
-            return q.codes_RC
-    return region
-
-
-def _intersection(f: Fragment, rect: Rect) -> Rect | None:
-    """What a fragment holds of a logical rectangle."""
-    row, col, rows, cols = rect
-    top, left = max(row, f.lrow), max(col, f.lcol)
-    end, edge = min(row + rows, f.lrow + f.lrows), min(col + cols, f.lcol + f.lcols)
-    return (top, left, end - top, edge - left) if top < end and left < edge else None
-
-
-def _rect(array: np.ndarray, row: int, col: int, part: Part) -> np.ndarray:
-    return array[row : row + part.rows, col : col + part.cols]
-
-
-def _whole_blocks(fragments: tuple[Fragment, ...], part: Part, encoding: Encoding) -> Rect:
-    """The logical rectangle of whole blocks around `part`, inside what the fragments hold. An axis that one scale spans needs no more rows:
-    that scale is known beforehand."""
-    end = max(f.lrow + f.lrows for f in fragments)
-    edge = max(f.lcol + f.lcols for f in fragments)
-    high, wide = encoding.block or (1, 1)
-    if encoding.block == (0, 0):
-        return part.row, part.col, part.rows, part.cols
-    row, col = part.row // high * high if high else 0, part.col // wide * wide if wide else 0
-    bottom = min(end, -(-(part.row + part.rows) // high) * high) if high else end
-    right = min(edge, -(-(part.col + part.cols) // wide) * wide) if wide else edge
-    return row, col, bottom - row, right - col
-
-
 def _measure(q: QTensor, part: Part, slab: Slab, loss: Loss, scratch: Scratch, count: bool = True) -> None:
     """Compare a few rows of what was written with what was read."""
     few, cols = min(q.shape[0], 128 // SAMPLE), q.shape[1]
@@ -398,19 +213,6 @@ def _measure(q: QTensor, part: Part, slab: Slab, loss: Loss, scratch: Scratch, c
     before, after = scratch.array("before", (few, cols), np.float32), scratch.array("after", (few, cols), np.float32)
     values(q.cut(0, 0, few, cols), before, scratch)
     values(written, after, scratch)
-    compare(before, after, loss)
+    loss.compare(before, after)
     if count:
         loss.values += q.shape[0] * q.shape[1]
-
-
-def compare(before: np.ndarray, after: np.ndarray, loss: Loss) -> None:
-    """Add signal and error power. The sums run in float64 over whole rows, so that they do not depend on the threads."""
-    before, after = np.ascontiguousarray(before), np.ascontiguousarray(after)
-    out = np.array([0, 0, 0, 0, 0, -1], np.float64)
-    kernels.compare_f32(*address(before), *address(after), *before.shape, 0, 0, 0, 0, 1, 1, np.inf, 0.0, out.ctypes.data)
-    loss.measured += before.size
-    loss.signal += float(out[0])
-    loss.error += float(out[1])
-
-
-__all__ = ["Loss", "Scratch", "Slab", "apply", "compare", "stored_values"]

@@ -32,8 +32,18 @@ def facts_of(plan: Plan) -> Facts:
         roles = {plan.source.weight(part.weight).role for part in stored.placement.parts}
         if not stored.placement.vector and roles and "embedding" not in roles:
             plain[stored.stem] = sorted(roles)[0]
+    if _tied(plan):
+        plain["lm_head"] = "lm_head"  # no file holds a tied head, and yet readers build one: transformers would take it for a quantized layer
     zeros = [f for encoding in held for f in encoding.factors if f.role is Role.ZERO]
     return Facts(
         plan.inventory.model_type, plan.source.checkpoint.config, plan.layout, tuple(Held(e, tuple(m)) for e, m in held.items()), plain,
         max(sizes, key=lambda dtype: sizes[dtype], default="BF16"), any(t.carried for t in plan.targets), any(b.stored.stem.rpartition(".")[2] in CARRIED for b in plan.source.bound),
+        unchanged=frozenset(p.weight for t in plan.targets if t.encoding.quantized for p in t.stored.placement.parts) == plan.source.coded,
         symmetric=not zeros or plan.symmetric, powers=all(s.element == "e8m0" for e in held if (s := e.scale)))
+
+
+def _tied(plan: Plan) -> bool:
+    """Whether the embedding is the head: a known family has no other then, of an unknown one config.json says it."""
+    roles = {weight.role for weight in plan.source.weights}
+    said = not plan.inventory.unknown or plan.source.checkpoint.config.get("tie_word_embeddings") is True
+    return said and "embedding" in roles and "lm_head" not in roles

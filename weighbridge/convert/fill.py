@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from weighbridge.checkpoint.dtypes import BITS
-from weighbridge.convert.apply import Reading, apply
+from weighbridge.convert.apply import apply
+from weighbridge.convert.reading import Reading
+from weighbridge.convert.restore import kept_grids
 from weighbridge.convert.shape import SlabPlan
 from weighbridge.convert.slab import Loss, Slab, container, new_slab
 from weighbridge.formats.values import Scratch
@@ -47,6 +49,7 @@ def _filled(reader: Reading, plan: SlabPlan, scratch: Scratch) -> tuple[list[Wri
     if sum(part.rows * part.cols for piece, part in plan.work if not piece.scale_only) < rows * placed.cols:
         codes[...] = 0
     slab = new_slab(target.stored.name, encoding, (placed.rows, placed.cols), plan.lead, plan.start, codes)
+    slab.kept = kept_grids(reader, target, Scratch()) if target.kept else {}
     for piece, part in plan.work:
         apply(reader, piece, part, slab, scratch)
     return [w for field, offset in zip(target.fields, plan.place.offsets, strict=True) if (w := _bytes(field, offset, target, plan, slab, reader)) is not None], slab.losses
@@ -65,8 +68,11 @@ def _bytes(field: Field, offset: int, target: Target, plan: SlabPlan, slab: Slab
         group = target.encoding.block[0] or placed.rows  # type: ignore[index]
         return offset + plan.start * 4, (np.arange(plan.start, plan.stop) // group).astype(np.int32)
     if field.suffix in target.carried:
-        tensor = target.carried[field.suffix]
-        return (offset, codec.to_dtype(codec.floats(reader.bytes_of(tensor), tensor.dtype), field.dtype)) if first else None
+        if not first:
+            return None
+        own = target.carried[field.suffix]
+        value = np.array([own], np.float32) if isinstance(own, float) else codec.floats(reader.source.read(own) if own in target.kept.values() else reader.bytes_of(own), own.dtype)
+        return offset, codec.to_dtype(value, field.dtype)
     if not field.block[0] and plan.start:
         return None  # one block spans all rows: the first slab writes it
     return offset + _before(field, target, plan, plan.start // slab.block(field)[0]), _grid_bytes(field, target, slab)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from weighbridge.convert.apply import Loss
+from weighbridge.convert.slab import Loss
 from weighbridge.convert.folder import Folder
 from weighbridge.convert.looks import Looks, boot_id
 from weighbridge.convert.manifest import WORK, FileRecord

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import msgspec
 
@@ -14,6 +15,7 @@ from weighbridge.convert.folder import Folder
 from weighbridge.convert.system import write_all
 from weighbridge.errors import WeighbridgeError
 
+LIMIT = 1_000  # bytes of a holder's text
 ATTEMPTS = 20  # a holder that ends removes the file, so a lock may be of a file that is there no more
 
 
@@ -25,10 +27,26 @@ class Holder(msgspec.Struct):
     since: str
 
 
-def acquire(folder: Folder, name: str) -> int:
-    """A handle that has the lock of the file `name` until it is closed. Raises `output-in-use` with the holder's name where another has it."""
+class Lock(NamedTuple):
+    """A handle that has the lock of a file until it is closed, and what the file held before (None: it was not there)."""
+
+    handle: int
+    before: bytes | None
+
+    def undo(self, folder: Folder, name: str) -> None:
+        """Leave the file as it was: for who looked, and does not write here."""
+        if self.before is None:
+            folder.remove(name)
+        else:
+            system.CURRENT.truncate(self.handle, 0)
+            write_all(self.handle, memoryview(self.before), 0)
+
+
+def acquire(folder: Folder, name: str) -> Lock:
+    """Lock the file `name`. Raises `output-in-use` with the holder's name where another has it."""
     for _ in range(ATTEMPTS):
         folder.make_sub(name.rpartition("/")[0])
+        new = folder.status(name) is None
         try:
             handle = folder.open_file(name, os.O_RDWR | os.O_CREAT)
         except FileNotFoundError:  # the folder went away with its holder
@@ -38,8 +56,9 @@ def acquire(folder: Folder, name: str) -> int:
             _lock(folder, name, handle)
             status = folder.status(name)
             if status is not None and os.path.samestat(status, system.CURRENT.fstat(handle)):
+                lock = Lock(handle, None if new else system.CURRENT.pread(handle, LIMIT, 0))
                 _sign(handle)
-                return handle
+                return lock
         except BaseException:
             system.CURRENT.close(handle)
             raise
@@ -70,7 +89,7 @@ def _sign(handle: int) -> None:
 
 def _holder(handle: int) -> str:
     try:
-        holder = msgspec.json.decode(system.CURRENT.pread(handle, 1000, 0), type=Holder)
+        holder = msgspec.json.decode(system.CURRENT.pread(handle, LIMIT, 0), type=Holder)
     except (msgspec.DecodeError, RecursionError):  # it has not signed yet
         return "another conversion writes into this folder"
     return f"another conversion writes into this folder: process {holder.pid} on {holder.host[:100]!r}, since {holder.since[:40]}"

@@ -20,7 +20,7 @@ from weighbridge.convert.looks import Looks
 from weighbridge.convert.manifest import SourceRecord
 from weighbridge.convert.threads import thread_count
 from weighbridge.errors import WeighbridgeError
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.plan.reader import Reader
 
 Known = dict[str, dict[str, str]]  # {file: {number of a part: hash in hexadecimal digits}}

@@ -10,11 +10,11 @@ from typing import Any
 
 from weighbridge.convert import journal, looks, system
 from weighbridge.convert import manifest as manifests
-from weighbridge.convert.apply import Loss
+from weighbridge.convert.slab import Loss
 from weighbridge.convert.contents import Progress, compare
 from weighbridge.convert.folder import PARTIAL, Folder
 from weighbridge.convert.hashing import digest
-from weighbridge.convert.lock import acquire
+from weighbridge.convert.lock import Lock, acquire
 from weighbridge.convert.looks import Looks, boot_id
 from weighbridge.convert.manifest import MANIFEST, WORK, FileRecord, Manifest
 from weighbridge.convert.origin import Known, Origin
@@ -45,17 +45,27 @@ class Output:
     finished: Manifest | None = None
     folder: Folder | None = None
     entries: dict[str, journal.Entry] = field(default_factory=dict)
-    lock: int | None = None
+    lock: Lock | None = None
+    begun: bool = False
 
     def __enter__(self) -> Output:
         return self
 
     def __exit__(self, *error: object) -> None:
+        try:
+            if self.lock is not None and self.folder is not None and not self.begun:
+                self.lock.undo(self.folder, LOCK)
+        except OSError:
+            pass  # the text of the lock decides nothing
+        finally:
+            self._unlock()
+            if self.folder is not None:
+                self.folder.close()
+
+    def _unlock(self) -> None:
         if self.lock is not None:
-            system.CURRENT.close(self.lock)
+            system.CURRENT.close(self.lock.handle)
             self.lock = None
-        if self.folder is not None:
-            self.folder.close()
 
     def examine(self) -> None:
         """Look at what is there; nothing is written but the lock of a folder that is in work. Sets `complete` and `done`."""
@@ -77,8 +87,9 @@ class Output:
                 raise WeighbridgeError("output-not-empty", f"the output folder is not empty: it holds {len(held)} entries, the first is {held[0]!r}",
                                        str(self.root), "name a new folder, or empty this one")
             return
+        found = self._journal()
         self._require_own(held)
-        self._resume()
+        self._resume(found)
 
     def _require_other_than_source(self) -> None:
         assert self.folder is not None
@@ -140,13 +151,17 @@ class Output:
                     raise WeighbridgeError("in-the-way", "this conversion does not make it, and the folder is not finished",
                                            self.folder.where(f"{sub}/{name}" if sub else name), "move it away, or name a new folder")
 
-    def _resume(self) -> None:
-        """What of an unfinished folder is whole: what the journal says, where the files have the bytes that it says."""
+    def _journal(self) -> journal.Journal:
         assert self.folder is not None
         found = journal.read(self.folder, self.origin)
         if found.plan is not None and found.plan != self.plan:
             raise WeighbridgeError("other-plan", "an unfinished conversion of another source, layout, option or version is here",
                                    str(self.root), "finish it with its own command, or remove the folder")
+        return found
+
+    def _resume(self, found: journal.Journal) -> None:
+        """What of an unfinished folder is whole: what the journal says, where the files have the bytes that it says."""
+        assert self.folder is not None
         entries = {name: entry for name, entry in found.entries.items() if name in self.names}
         for entry in found.entries.values():
             self.origin.resume(entry.known, found.looks, self.root)
@@ -177,6 +192,7 @@ class Output:
         assert self.folder is not None
         if self.complete:
             return
+        self.begun = True
         self._bring_to_disk()
         if self.finished is None:
             journal.begin(self.folder, self.plan, self.origin.looks, self.entries)
@@ -236,8 +252,7 @@ class Output:
             if self.folder.require_file(name):
                 self.folder.remove(name)
         # NFS keeps a file that is open under another name in its folder, so the handle goes first. Who took the folder meanwhile removes it.
-        system.CURRENT.close(self.lock)
-        self.lock = None
+        self._unlock()
         try:
             self.folder.remove_sub(WORK)
         except OSError as error:

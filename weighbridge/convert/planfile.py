@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.convert.run import plan_document
 from weighbridge.convert.sidecars import json_bytes
 from weighbridge.errors import WeighbridgeError

@@ -64,7 +64,18 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "from": plan.source.layout, "to": plan.layout, "options": plan.options.asdict(), "pieces": plan.pieces,
         "converted_scales": plan.scales, "bytes_read": plan.bytes_read, "bytes_written": plan.bytes_written,
         "peak_memory_bytes": 0, "seconds": 0.0, "lossy": plan.lossy, "files": list(plan.files), "steps": dict(plan.steps), "notes": load_notes(plan),
+        "stay_plain": stay_plain(plan),
     }
+
+
+def stay_plain(plan: Plan) -> list[dict[str, Any]]:
+    """Weights that the layout would quantize and cannot, by reason."""
+    found: dict[str, dict[str, Any]] = {}
+    for target in plan.targets:
+        if target.stored.why_plain:
+            row = found.setdefault(target.stored.why_plain, {"why": target.stored.why_plain, "count": 0, "first": target.stored.stem})
+            row["count"] += 1
+    return list(found.values())
 
 
 def load_notes(plan: Plan) -> list[str]:

@@ -7,12 +7,13 @@ import math
 import os
 from collections.abc import Callable
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.checkpoint import INDEX
 from weighbridge.convert.configuration import configuration
 from weighbridge.convert.folder import Folder
@@ -25,6 +26,8 @@ from weighbridge.convert.system import write_all
 from weighbridge.errors import Problem, WeighbridgeError, utf8
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import neuron as neuron_layout
+from weighbridge.plan.kept import NAME
+from weighbridge.plan.kept import written as kept_scales
 from weighbridge.plan.plan import Plan
 from weighbridge.runtimes import neuron as reader
 
@@ -46,6 +49,8 @@ class Sidecars:
             self.written[INDEX] = lambda: _index(shapes)
         if plan.layout in NEURON:
             self.written["neuron_config.json"] = lambda: neuron_configuration(plan)
+        self.plan = plan
+        self.streamed = [NAME] if plan.options.keep_scales else []
         others = [f for f in self.source.files if f not in self.written and f not in self.source.headers and f not in OWN]
         self.copied = [f for f in others if "/" not in f and not f.endswith(".safetensors") and any(fnmatch.fnmatch(f, pattern) for pattern in CARRIED)
                        and not any(fnmatch.fnmatch(f, pattern) for pattern in made.stale)]
@@ -53,12 +58,12 @@ class Sidecars:
 
     @property
     def names(self) -> list[str]:
-        return [*self.written, *self.copied]
+        return [*self.written, *self.streamed, *self.copied]
 
     @property
     def read(self) -> list[str]:
         """Files of the source, beside its weights, that this output is made from."""
-        return [*OWN, "config.json", *self.copied]
+        return [*OWN, "config.json", *([NAME] if self.plan.source.kept else []), *self.copied]
 
     def document(self) -> dict[str, list[str]]:
         return {"copied": self.copied, "rewritten": list(self.written), "dropped": self.dropped}
@@ -85,6 +90,8 @@ class Sidecars:
 
     def put(self, folder: Folder, name: str) -> dict[str, Any]:
         """Write one of them; returns its size and hash. Large ones are copied piece by piece."""
+        if name in self.streamed:
+            return self._stream(folder, name)
         source = BytesIO(json_bytes(self.written[name]())) if name in self.written else self._open(name)
         with source:
             handle = folder.create(name)
@@ -97,6 +104,24 @@ class Sidecars:
                 folder.publish(name, handle)
             finally:
                 folder.shut(handle)
+        return {"bytes": size, "hash": file_hash(digests or [digest(b"")])}
+
+
+    def _stream(self, folder: Folder, name: str) -> dict[str, Any]:
+        """Write the kept scales, in pieces of the size that hashes are made of."""
+        handle = folder.create(name)
+        try:
+            size, digests, rest = 0, [], b""
+            for data in chain(kept_scales(self.plan.source), [None]):
+                rest += data or b""
+                while len(rest) >= PART or (data is None and rest):
+                    piece, rest = rest[:PART], rest[PART:]
+                    write_all(handle, memoryview(piece), size)
+                    size += len(piece)
+                    digests.append(digest(piece))
+            folder.publish(name, handle)
+        finally:
+            folder.shut(handle)
         return {"bytes": size, "hash": file_hash(digests or [digest(b"")])}
 
 

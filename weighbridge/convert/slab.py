@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from weighbridge.encoding import kernels
 from weighbridge.errors import Problem, Refused
 from weighbridge.formats import codec
 from weighbridge.formats.qtensor import CONTAINER, Grid, QTensor
 from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.formats.values import address
 from weighbridge.layouts.placement import Part
 
 
@@ -26,6 +28,15 @@ class Loss:
     def add(self, other: Loss) -> None:
         for name in ("values", "inexact", "measured", "signal", "error"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def compare(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Add signal and error power of float32 matrices. The sums run in float64 over whole rows, so that they do not depend on the threads."""
+        before, after = np.ascontiguousarray(before), np.ascontiguousarray(after)
+        out = np.array([0, 0, 0, 0, 0, -1], np.float64)
+        kernels.compare_f32(*address(before), *address(after), *before.shape, 0, 0, 0, 0, 1, 1, np.inf, 0.0, out.ctypes.data)
+        self.measured += before.size
+        self.signal += float(out[0])
+        self.error += float(out[1])
 
 
 @dataclass
@@ -44,9 +55,22 @@ class Slab:
     codes_RC: np.ndarray
     grids: dict[str, np.ndarray] = field(default_factory=dict)
     losses: dict[str, Loss] = field(default_factory=dict)
+    kept: dict[str, np.ndarray] = field(default_factory=dict)  # own values of all factors of the matrix, where they are to be used again
 
     def loss(self, step: str) -> Loss:
         return self.losses.setdefault(step, Loss())
+
+    def not_numbers(self, count: int) -> Refused:
+        return Refused([Problem("nan-code", f"{count:,} values are NaN or infinite in rows {self.start}.. of matrix {self.lead}", self.name,
+                                "the weights are damaged; the unfinished folder says so, remove it")])
+
+    def place_whole(self, field: Field, value: np.ndarray) -> None:
+        """Write the one value [1, 1] of a field for the whole weight; pieces that share it must bring the same."""
+        cell = self.grids[field.suffix]
+        if not (np.isnan(cell) | (cell == value)).all():
+            raise Refused([Problem("scale-grid", f"parts of one weight have different {field.suffix.lstrip('.')}: {cell[0, 0]:g} and {value[0, 0]:g}", self.name,
+                                   "the destination stores one for all of them: choose a layout that keeps them apart")])
+        cell[...] = value
 
     def place(self, field: Field, values: np.ndarray, part: Part) -> None:
         """Write a field's values for the blocks of `part`, as they will be stored; two pieces that share a block must bring the same."""
@@ -108,4 +132,4 @@ def new_slab(name: str, encoding: Encoding, shape: tuple[int, int], lead: int, s
 
 def container(encoding: Encoding) -> np.dtype:
     """The dtype of a slab's `codes_RC`."""
-    return np.dtype(np.uint8) if encoding.quantized else np.dtype(CONTAINER.get(encoding.dtype, "<i4"))
+    return np.dtype(np.uint8) if encoding.quantized else np.dtype(CONTAINER.get(encoding.dtype, f"<u{encoding.code.packing.size}"))

@@ -17,7 +17,7 @@ from weighbridge.formats.qtensor import QTensor
 from weighbridge.formats.scheme import Field, Role
 from weighbridge.plan.plan import Piece, Plan, Target
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Bound
+from weighbridge.layouts.source import Bound
 
 SHOWN = 8  # values of a block that are shown
 
@@ -82,6 +82,8 @@ def destination_rows(target: Target, part: Part) -> list[dict[str, Any]]:
 def _field_slice(field: Field, where: list[list[int]], part: Part, target: Target) -> list[list[int]]:
     """[start, stop) along each stored axis of a field: of values where a stored element holds one, else of blocks or packed elements."""
     shape = target.stored.field_shape(field)
+    if target.stored.dims is not None:  # no matrix: it goes along whole
+        return [[0, size] for size in shape]
     if field.role is Role.CODE and not field.packing.packed:
         return where
     placed = target.stored.placement

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from weighbridge.check import cuts
 from weighbridge.check.case import Case
 from weighbridge.check.fold import ranges
-from weighbridge.inspection.encodings import Kind
+from weighbridge.inspection.kind import NO_KIND, WeightKind
+from weighbridge.inspection.survey import lone_scale
 
 DEEPEST = 40  # levels of names; what has more stays one word
 NONE = -1
@@ -31,9 +32,9 @@ class Leaf(NamedTuple):
     scale_suffix: str
     scale_dtype: str
     scale_shape: tuple[int, ...]
-    kind: Kind
+    kind: WeightKind
     bytes: int
-    part: cuts.Part | None
+    part: cuts.CutPart | None
 
 
 class Item(NamedTuple):
@@ -57,13 +58,13 @@ class Shape(NamedTuple):
     own: dict[str, int]
 
 
-class Module:
+class NameNode:
     """One place in the tree of names. `mains` are the weights of children, under the child's name."""
 
     __slots__ = ("children", "mains", "own", "shape")
 
     def __init__(self) -> None:
-        self.children: dict[str, Module] = {}
+        self.children: dict[str, NameNode] = {}
         self.mains: dict[str, int] = {}
         self.own: dict[str, int] = {}
         self.shape = NONE
@@ -77,7 +78,7 @@ class Collected:
         self.leaves: list[Leaf] = []
         self.shapes: list[Shape] = []
         self._leaf_numbers: dict[tuple[object, ...], int] = {}
-        self._modules: dict[str, Module] = {"": Module()}
+        self._modules: dict[str, NameNode] = {"": NameNode()}
         self._ranks = bool(case.checkpoint.ranks)
         self._weights()
         self._others()
@@ -118,10 +119,9 @@ class Collected:
                 continue
             main = key.suffix.startswith(".")
             word = "" if main else name[: len(name) - len(key.suffix)].rpartition(".")[2]
-            for heads, pair in key.pairs.items():
-                dtype, shape, *scale = heads  # type: ignore[misc]
-                leaf = Leaf("weight", word, key.suffix, key.role, dtype, shape, *(scale or ("", "", ())), pair.kind,
-                            pair.bytes + pair.scale_bytes, part_of.get(id(pair)))
+            for pair in key.pairs.values():
+                leaf = Leaf("weight", word, key.suffix, key.role, pair.row.dtype, pair.shape, pair.row.scale_suffix or "", pair.row.scale_dtype or "",
+                            pair.scale_shape, pair.kind, pair.bytes + pair.scale_bytes, part_of.get(id(pair)))
                 known[id(pair)] = self._number(leaf), main
         return known
 
@@ -137,25 +137,22 @@ class Collected:
         for key in self.case.survey.keys.values():
             if key.what == "weight" or len(key.names) == key.paired:
                 continue
-            names = key.names
-            if key.what == "scale":
-                names = [n for n in names if n[: len(n) - len(key.suffix)] + key.stem not in tensors]
-            for name in names:
+            for name in self.case.survey.alone(key):
                 tensor = tensors[name]
                 parent, _, word = name.rpartition(".")
-                problem = "" if key.what == "helper" else f"a scale {tensor.dtype} {list(tensor.shape)} whose weight is not here"
+                problem = "" if key.what == "helper" or key.weight_name(name) in tensors else lone_scale(tensor)
                 leaf = Leaf("helper" if key.what == "helper" else "scale", word, "", key.role, tensor.dtype, tensor.shape, "", "", (),
-                            Kind(False, "none", None, 0, problem), tensor.nbytes, None)
+                            NO_KIND._replace(problem=problem), tensor.nbytes, None)
                 _put(self._module(parent).own, word, name, self._number(leaf))
 
-    def _module(self, path: str) -> Module:
+    def _module(self, path: str) -> NameNode:
         """The module of a path, with all that it lies in. A parent is always made before its children."""
         found = self._modules.get(path)
         if found is not None:
             return found
         parent, _, word = self._split(path)
         above = self._module(parent)
-        found = self._modules[path] = above.children.setdefault(word, Module())
+        found = self._modules[path] = above.children.setdefault(word, NameNode())
         return found
 
     def _split(self, path: str) -> tuple[str, str, str]:
@@ -189,7 +186,7 @@ class Collected:
                 self.shapes.append(Shape(items, module.own))
         return module.shape
 
-    def _shape(self, module: Module) -> int:
+    def _shape(self, module: NameNode) -> int:
         self.shapes.append(Shape(_items(module), module.own))
         return len(self.shapes) - 1
 
@@ -202,7 +199,7 @@ def _put(own: dict[str, int], word: str, name: str, number: int) -> None:
     own[key] = number
 
 
-def _items(module: Module) -> tuple[Item, ...]:
+def _items(module: NameNode) -> tuple[Item, ...]:
     """The children, with those folded whose names are numbers and which are alike."""
     mains, children = module.mains, module.children
     out: list[Item] = []

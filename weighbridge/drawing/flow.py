@@ -15,7 +15,7 @@ from weighbridge.formats.kinds import kind_of
 from weighbridge.formats.scheme import Encoding
 from weighbridge.inspection.document import ORDER, PARTS
 from weighbridge.plan.plan import Plan, Target
-from weighbridge.plan.source import Bound
+from weighbridge.layouts.source import Bound
 from weighbridge.plan.steps import Step
 
 _RANK = re.compile(r"^tp\d+/")
@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 @dataclass
-class _Group:
+class _BandGroup:
     """Tensors of one side that are drawn as one box. `made` counts bytes that come from no weight: zero heads, numbers of ranks."""
 
     name: str
@@ -81,7 +81,7 @@ def encoding_of(encoding: Encoding, shape: tuple[int, ...]) -> dict[str, Any]:
             "kind": kind, "text": encoding.describe(shape)}
 
 
-def _sources(plan: Plan) -> tuple[list[_Group], list[int]]:
+def _sources(plan: Plan) -> tuple[list[_BandGroup], list[int]]:
     """Groups of the source in the order of the forward pass, and the group of each bound weight."""
     found: dict[tuple[str, int], list[int]] = {}
     for number, bound in enumerate(plan.source.bound):
@@ -89,7 +89,7 @@ def _sources(plan: Plan) -> tuple[list[_Group], list[int]]:
     groups, owner = [], [0] * len(plan.source.bound)
     for (role, _), numbers in sorted(found.items(), key=lambda item: (_order(item[0][0]), item[1][0])):
         first = plan.source.bound[numbers[0]]
-        group = _Group(role, encoding_of(first.encoding, first.stored.shape), role)
+        group = _BandGroup(role, encoding_of(first.encoding, first.stored.shape), role)
         for number in numbers:
             bound = plan.source.bound[number]
             owner[number] = len(groups)
@@ -120,17 +120,17 @@ def folded(stem: str) -> str:
     return _NUMBER.sub("*", _RANK.sub("", stem) if "/" in stem else stem)
 
 
-def _bands(plan: Plan, owner: list[int]) -> tuple[list[_Group], list[_Band], set[int]]:
+def _bands(plan: Plan, owner: list[int]) -> tuple[list[_BandGroup], list[_Band], set[int]]:
     """Destination groups in the order of the plan, bands, and the numbers of all source weights that a piece reads."""
     groups: dict[tuple[str, Encoding], int] = {}
-    listed: list[_Group] = []
+    listed: list[_BandGroup] = []
     bands: dict[tuple[int, int, int, bool], _Band] = {}
     used: set[int] = set()
     for target in plan.targets:
         stem, encoding = folded(target.stored.stem), target.encoding
         number = groups.setdefault((stem, encoding), len(listed))
         if number == len(listed):
-            listed.append(_Group(stem, encoding_of(encoding, target.stored.shape)))
+            listed.append(_BandGroup(stem, encoding_of(encoding, target.stored.shape)))
         group, total = listed[number], target.bytes
         group.tensors += 1
         group.bytes += total

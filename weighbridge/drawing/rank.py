@@ -62,7 +62,7 @@ def _sum(node: Node) -> int:
     return node["rank"]["bytes"]
 
 
-def _held(case: Case, target: Target, d: cuts.Degrees, leaf: Leaf, part: cuts.Part, node: Node) -> tuple[list[int] | None, str]:
+def _held(case: Case, target: Target, d: cuts.Degrees, leaf: Leaf, part: cuts.CutPart, node: Node) -> tuple[list[int] | None, str]:
     """Shape of one weight on one rank, and how it comes about."""
     shape, role = list(node["shape"]), part.role.partition(".")[2]
     if part.group == "experts":
@@ -87,7 +87,7 @@ def _held(case: Case, target: Target, d: cuts.Degrees, leaf: Leaf, part: cuts.Pa
     return _cut(shape, along, ways), how
 
 
-def _of_experts(case: Case, d: cuts.Degrees, leaf: Leaf, part: cuts.Part, shape: list[int], axes: list[str] | None) -> tuple[list[int] | None, str]:
+def _of_experts(case: Case, d: cuts.Degrees, leaf: Leaf, part: cuts.CutPart, shape: list[int], axes: list[str] | None) -> tuple[list[int] | None, str]:
     """A share of the experts, each whole or cut along its width. The shape is None where nothing tells which axis of a stack the width is."""
     experts = case.sizes.experts or 1
     dealt = -(-experts // d.moe_ep)

@@ -14,7 +14,7 @@ Node = dict[str, Any]
 WRAPPERS = frozenset({"model"})  # levels of names that are no part of the model
 
 
-class Place:
+class TreePlace:
     """Where the drawing stands: `real` is the name of one stored module here, `shown` that of all it stands for, `times` how many they are."""
 
     __slots__ = ("kind", "real", "shown", "times")
@@ -22,8 +22,8 @@ class Place:
     def __init__(self, real: str, shown: str, times: int, kind: str) -> None:
         self.real, self.shown, self.times, self.kind = real, shown, times, kind
 
-    def at(self, first: str, shown: str, count: int, kind: str) -> Place:
-        return Place(f"{self.real}.{first}" if self.real else first, f"{self.shown}.{shown}" if self.shown else shown, self.times * count, kind)
+    def at(self, first: str, shown: str, count: int, kind: str) -> TreePlace:
+        return TreePlace(f"{self.real}.{first}" if self.real else first, f"{self.shown}.{shown}" if self.shown else shown, self.times * count, kind)
 
 
 class Tree:
@@ -39,7 +39,7 @@ class Tree:
 
     def root(self, name: str) -> Node:
         """The whole model."""
-        children = arranged(self._lifted(self._children(self.collected.root, Place("", "", 1, "model"))))
+        children = arranged(self._lifted(self._children(self.collected.root, TreePlace("", "", 1, "model"))))
         return {**_group(name, "model", "", 1, children), "children": children}
 
     def _lifted(self, nodes: list[Node]) -> list[Node]:
@@ -49,7 +49,7 @@ class Tree:
             out += node["children"] if node["name"] in WRAPPERS and node["children"] else [node]
         return out
 
-    def _children(self, number: int, place: Place) -> list[Node]:
+    def _children(self, number: int, place: TreePlace) -> list[Node]:
         shape = self.collected.shapes[number]
         out = [node for item in shape.items for node in self._item(item, place)]
         return out + [self._leaf(self._word(word, leaf), leaf, place.at(word, word, 1, ""), 1) for word, leaf in self._own(number)]
@@ -62,7 +62,7 @@ class Tree:
     def _word(word: str, leaf: Leaf) -> str:
         return leaf.word if leaf.suffix == "_blocks" else word
 
-    def _item(self, item: Item, place: Place) -> Iterator[Node]:
+    def _item(self, item: Item, place: TreePlace) -> Iterator[Node]:
         """What has one name: a weight with its helpers, tensors beside it (a bias), and modules below it."""
         shown = f"{{{item.name}}}" if item.count > 1 else item.name
         here = place.at(item.first, shown, item.count, "")
@@ -76,7 +76,7 @@ class Tree:
         if item.below != NONE and (item.main == NONE or self.collected.shapes[item.below].items):
             yield self._below(item, here, place, beside=item.main == NONE)
 
-    def _below(self, item: Item, here: Place, place: Place, beside: bool) -> Node:
+    def _below(self, item: Item, here: TreePlace, place: TreePlace, beside: bool) -> Node:
         shape = self.collected.shapes[item.below]
         here.kind = self._early_kind(item, place)
         children = self._children(item.below, here) if beside else [n for i in shape.items for n in self._item(i, here)]
@@ -90,13 +90,13 @@ class Tree:
         draft = {"draft": True} if kind == "layer" and 0 < self.layers <= int(item.first) else {}
         return {**_group(item.name, kind, here.shown, item.count, children), **draft, "children": children, "numeric": item.numeric}
 
-    def _early_kind(self, item: Item, place: Place) -> str:
+    def _early_kind(self, item: Item, place: TreePlace) -> str:
         """`layers` and `experts` must be known before their children are drawn."""
         if item.numeric:
             return "layer" if place.kind == "layers" else "expert" if place.kind == "experts" else ""
         return group_kind(item.name, (), place.kind, False, any(i.numeric for i in self.collected.shapes[item.below].items))
 
-    def _leaf(self, name: str, leaf: Leaf, here: Place, count: int, helpers: list[tuple[str, Leaf]] | None = None,
+    def _leaf(self, name: str, leaf: Leaf, here: TreePlace, count: int, helpers: list[tuple[str, Leaf]] | None = None,
               numeric: bool = False) -> Node:
         beside = helpers or []
         extra = sum(h.bytes for _, h in beside) * here.times

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.header import Tensor, read_header
 from weighbridge.checkpoint.identity import AGAIN
 from weighbridge.checkpoint.store import unsafe_name

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from weighbridge.engine.stages import Meter
-from weighbridge.plan.reader import Reader
+from weighbridge.plan.reader import Reader, field_values
 
 EQUAL, ROUNDED = 0.001, 0.25  # relative error of a stage: additions in another order give 1e-6, a BF16 router 3e-3, requantized rows 0.04
 EQUAL_KL, ROUNDED_KL = 1e-4, 0.1  # nats per token
@@ -231,10 +231,11 @@ def typical_scale(source: Any, name: str) -> float | None:
         return None
     layer = name.rpartition(".")[0]
     parts = {"attn": (f"{layer}.attn.",), "experts": (f"{layer}.moe.", f"{layer}.mlp.")}.get(name.rsplit(".", 1)[-1], ())
-    listed = [b for b in source.bound if b.scale is not None and any(p.weight.startswith(parts) for p in b.stored.placement.parts[:1])]
+    listed = [(b, b.encoding.scale) for b in source.bound if b.encoding.scale and any(p.weight.startswith(parts) for p in b.stored.placement.parts[:1])]
     logs = []
-    for group, values in Reader(source).scales(listed):
-        for own in np.split(values, np.cumsum([b.scale.parameters for b in group])[:-1]):
-            good = own[np.isfinite(own) & (own > 0)]
+    for group, raw in Reader(source).scales(listed):
+        for (bound, field), own in zip(group, np.split(raw, np.cumsum([b.scale.nbytes for b, _ in group])[:-1]), strict=True):
+            values = field_values(field, bound.scale, own)
+            good = values[np.isfinite(values) & (values > 0)]
             logs += [float(np.log(good, dtype=np.float64).mean())] if len(good) else []
     return math.exp(sum(logs) / len(logs)) if logs else None

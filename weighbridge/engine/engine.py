@@ -26,7 +26,7 @@ from weighbridge.engine.weights import Weights, fragments
 from weighbridge.errors import Problem, Refused, Usage, WeighbridgeError
 from weighbridge.models.architecture import Architecture, architecture
 from weighbridge.models.inventory import Inventory
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.plan.reader import Reader, require_scales
 from weighbridge.runtimes import neuron
 

@@ -11,7 +11,7 @@ from weighbridge.engine.panels import PANEL
 from weighbridge.engine.weights import KINDS, expert_names, slot_bytes, stored_bytes
 from weighbridge.errors import Problem, Refused
 from weighbridge.models.architecture import Architecture
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 
 BLOCK = 256  # tokens that go through the layers together
 SLACK = 8 << 20  # what allocators and threads keep; tests/engine/test_memory.py measures the whole

@@ -9,7 +9,7 @@ from weighbridge.formats import codec
 from weighbridge.formats.qtensor import is_plain
 from weighbridge.plan.cover import Fragment
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 
 
 class Positional(Reader):

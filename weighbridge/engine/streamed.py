@@ -18,7 +18,7 @@ from weighbridge.engine.positional import Positional
 from weighbridge.engine.team import threads, together
 from weighbridge.engine.weights import ALIGN, KINDS, Weights, expert_names, slot_bytes
 from weighbridge.formats.qtensor import QTensor
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 
 READERS = 2  # reads under way for each thread
 Key = tuple[int, int]  # layer, expert

@@ -13,7 +13,7 @@ from weighbridge.engine.rectangle import Rectangle, multiplied_as_stored, rectan
 from weighbridge.errors import Problem, Refused
 from weighbridge.plan.cover import Fragment, cover
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 
 KINDS = ("gate", "up", "down")
 ALIGN = 64  # bytes; where matrices begin that lie one behind the other

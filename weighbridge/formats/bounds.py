@@ -34,7 +34,12 @@ def bound(source: Encoding, target: Encoding) -> Bound:
         if digits(source) <= form.mantissa + 1:
             return Bound(0.0, 0.0 if form.exponent >= 8 else form.absolute)
         return Bound(form.relative, form.absolute)
-    scale = target.scale
+    return rounding(target)
+
+
+def rounding(target: Encoding) -> Bound:
+    """The bound of new codes under scales of the scheme's own rule."""
+    form, scale = ELEMENTS[target.element], target.scale
     assert scale is not None
     if form.kind == "float":
         return Bound(max(form.relative, CUT_OFF if scale.element == "e4m3fn" else 0.0), form.absolute)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.errors import brief
+from weighbridge.formats.places import LIST_KEYS, ClaimPlace, places
 
-SKIP_KEYS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude", "llm_int8_skip_modules")
 MTP_KEYS = ("num_mtp_modules", "num_nextn_predict_layers", "mtp_num_layers", "num_mtp_layers")
 
 
@@ -18,14 +18,14 @@ ALGO_BLOCKS = {"FP8_PB_WO": [128, 128], "FP8_BLOCK_SCALES": [128, 128]}
 
 @dataclass(frozen=True)
 class Claims:
-    """The claim of one checkpoint. `blocks` are (rows, columns), `groups` columns that share one scale, `bits` of a packed code."""
+    """The claim of one checkpoint. `blocks` are (rows, columns), `groups` columns that share one scale (-1: a whole row), `widths` bits of a packed code."""
 
     source: str = ""
     method: str = ""
     fmt: str = ""
     blocks: tuple[tuple[int, int], ...] = ()
     groups: tuple[int, ...] = ()
-    bits: int | None = None
+    widths: tuple[int, ...] = ()
     skip_key: str = ""
     skip: tuple[str, ...] = ()
     mtp: int = 0
@@ -33,11 +33,17 @@ class Claims:
     activation: str = ""
     expert_dtype: str = ""
     scale_format: str = ""
+    raw: dict[str, Any] = field(default_factory=dict, compare=False)  # the claim as it stands
 
     @property
     def family(self) -> str:
         """The word of schemes' `methods`: `modelopt_fp4` is modelopt, GPTQ's second version is another one than its first."""
         return method_family(self.method, self.fmt)
+
+    @property
+    def bits(self) -> int | None:
+        """Bits of a code, of the first group where there are several."""
+        return self.widths[0] if self.widths else None
 
     @property
     def quantized(self) -> bool:
@@ -64,53 +70,52 @@ def method_family(method: str, fmt: str = "") -> str:
 
 
 def read_claims(checkpoint: Checkpoint) -> Claims:
-    """The claim, wherever it stands: quantization_config (also under text_config), hf_quant_config.json, neuron_config.json."""
+    """The claim that stands in the first of `places`. Raises Refused where a file that can hold one is no JSON object."""
     text = _dict(checkpoint.config.get("text_config"))
-    found = [(name, _dict(value)) for name, value in (
-        ("config.json: quantization_config", checkpoint.config.get("quantization_config")),
-        ("config.json: text_config.quantization_config", text.get("quantization_config")),
-        ("config.json: compression_config", checkpoint.config.get("compression_config")),
-        ("hf_quant_config.json", _dict(checkpoint.json("hf_quant_config.json")).get("quantization")),
-        ("neuron_config.json", _neuron(checkpoint)),
-    ) if isinstance(value, dict) and value]
-    source, claim = found[0] if found else ("", {})
-    weights = _groups(claim)
-    skip_key = next((key for key in SKIP_KEYS if isinstance(claim.get(key), list)), "")
+    found = places(checkpoint, strict=True)
+    first = found[0] if found else ClaimPlace("", "", (), {})
+    claim = _neuron(checkpoint, first.claim) if first.place == "neuron" else {**first.claim, **_dict(first.claim.get("quantization"))}
+    algorithm = next((p.claim["quant_algo"] for p in found if p.place == "hf_quant" and p.claim.get("quant_algo")), None)
+    if algorithm and not claim.get("quant_algo"):
+        claim["quant_algo"] = algorithm  # config.json may say less than ModelOpt's own file
+    weights = _parts(claim)
+    skip_key = next((key for key in LIST_KEYS if isinstance(claim.get(key), list)), "")
     mtp_key, mtp = _mtp(checkpoint.config, text)
     return Claims(
-        source=source,
+        source=f"{first.file}: {'.'.join(first.path)}" if first.file == "config.json" else first.file,
         method=_text(claim.get("quant_method") or claim.get("quantization_dtype") or claim.get("quant_algo")),
         fmt=_text(claim.get("fmt") or claim.get("checkpoint_format") or claim.get("format") or claim.get("quant_algo")),
         blocks=_blocks(claim, weights),
-        groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)]),
-        bits=next(iter(_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") for w in weights)])), None),
+        groups=_unique([claim.get("group_size"), *(w.get("group_size") for w in weights)], also=-1),
+        widths=_unique([claim.get("bits"), claim.get("w_bit"), *(w.get("num_bits") or w.get("bits") for w in weights)]),
         skip_key=skip_key, skip=tuple(entry if isinstance(entry, str) else _text(entry) for entry in (claim[skip_key] if skip_key else ())),
         mtp=mtp, mtp_key=mtp_key,
         activation=_text(claim.get("activation_scheme")),
         expert_dtype=_text(checkpoint.config.get("expert_dtype") or claim.get("expert_dtype")),
         scale_format=_text(claim.get("scale_fmt")),
+        raw=claim,
     )
 
 
-def _neuron(checkpoint: Checkpoint) -> dict[str, Any]:
+def _neuron(checkpoint: Checkpoint, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of NxD Inference, and the block that this tool's manifest states for the files."""
-    settings = checkpoint.neuron_config if checkpoint.neuron_config.get("quantized") else {}
-    if not settings:
-        return {}
     block = _dict(checkpoint.manifest.get("options")).get("block") or settings.get("quantization_block_size")
-    return {**settings, "weight_block_size": block, "quant_method": "neuron"}
+    return {**settings, "weight_block_size": block}
 
 
-def _groups(claim: dict[str, Any]) -> list[dict[str, Any]]:
-    """`weights` of each of compressed-tensors' config_groups."""
-    groups = _dict(claim.get("config_groups")).values()
-    return [w for g in groups if (w := _dict(_dict(g).get("weights")))]
+def _parts(claim: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the claim says of weights of a part of the modules: compressed-tensors' groups, GPTQModel's `dynamic`, ModelOpt's table of layers, Quark's."""
+    groups = [_dict(_dict(g).get("weights")) for g in _dict(claim.get("config_groups")).values()]
+    tables = [_dict(v) for key in ("dynamic", "quantized_layers") for v in _dict(claim.get(key)).values()]
+    quark = [_dict(_dict(v).get("weight")) for v in (claim.get("global_quant_config"), *_dict(claim.get("layer_quant_config")).values())]
+    distinct = {repr(w): w for w in (*groups, *tables, *quark) if w}  # a table names every layer
+    return list(distinct.values())
 
 
 def _blocks(claim: dict[str, Any], weights: list[dict[str, Any]]) -> tuple[tuple[int, int], ...]:
     """All claimed blocks; a NxD list such as [1, 128] for two axes reads the same."""
-    implied = ALGO_BLOCKS.get(str(claim.get("quant_algo", "")).upper())
-    sizes = [claim.get("weight_block_size"), *(_spelled(w.get("block_structure")) for w in weights), implied]
+    implied = [ALGO_BLOCKS.get(str(part.get("quant_algo", "")).upper()) for part in (claim, *weights)]
+    sizes = [claim.get("weight_block_size"), *(_spelled(w.get("block_structure")) for w in weights), *implied]
     good = [(s[0], s[1]) for s in sizes if isinstance(s, list) and len(s) == 2 and all(_positive(v) for v in s)]
     return tuple(dict.fromkeys(good))
 
@@ -129,8 +134,9 @@ def _mtp(config: dict[str, Any], text: dict[str, Any]) -> tuple[str, int]:
     return "", 0
 
 
-def _unique(values: list[Any]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(v for v in values if _positive(v)))
+def _unique(values: list[Any], also: int = 1) -> tuple[int, ...]:
+    """Each positive number once, and `also`, where it has a meaning of its own."""
+    return tuple(dict.fromkeys(v for v in values if _positive(v) or v == also and isinstance(v, int)))
 
 
 def _positive(value: Any) -> bool:

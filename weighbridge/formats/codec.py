@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from weighbridge.encoding import codec as floats8
-from weighbridge.formats.element import ELEMENTS, Element
+from weighbridge.formats.element import CODED, ELEMENTS, Element
 from weighbridge.formats.packing import Packing
 from weighbridge.formats.scheme import Field, Role
 
@@ -151,7 +151,7 @@ def floats(raw: np.ndarray, dtype: str) -> np.ndarray:
     return table(_CODED[dtype])[raw]
 
 
-_CODED = {"F8_E8M0": "e8m0", "U8": "e8m0", "F8_E4M3": "e4m3fn", "F8_E5M2": "e5m2", "F8_E4M3FNUZ": "e4m3fnuz"}
+_CODED = {**CODED, "U8": "e8m0"}
 
 
 def to_dtype(values: np.ndarray, dtype: str) -> np.ndarray:

@@ -104,6 +104,8 @@ ELEMENTS: dict[str, Element] = {e.name: e for e in (
 
 # A dtype of safetensors -> the element of a plain tensor of it. What is not here holds codes, or is no number of a weight.
 PLAIN: dict[str, str] = {"BF16": "bf16", "F16": "f16", "F32": "f32", "F64": "f64"}
+# A dtype of one byte that names its code.
+CODED: dict[str, str] = {"F8_E4M3": "e4m3fn", "F8_E5M2": "e5m2", "F8_E4M3FNUZ": "e4m3fnuz", "F8_E8M0": "e8m0"}
 
 
 def difference(a: str, b: str) -> int | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property
@@ -113,8 +114,25 @@ class Field(NamedTuple):
         high, wide = self.packed_grid(rows, cols)
         return tuple(_spelled(form, tuple(lead), high, wide, len(shape)) for form in self.forms)
 
+    def filled_shape(self, stored: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape in values of a stored tensor of codes: what lies in its units, the last one filled up."""
+        if Form.SIXTEENS in self.forms and len(stored) >= 3:
+            stored = (*stored[:-2], stored[-2] * stored[-1])
+        if len(stored) < 2 or not self.packing.packed:
+            return stored
+        sizes = list(stored)
+        sizes[self.packing.axis] = sizes[self.packing.axis] // (self.packing.size * 8 // BITS[self.dtype]) * self.packing.values
+        return tuple(sizes)
+
     def nbytes(self, shape: tuple[int, ...]) -> int:
         return prod(self.shapes(shape)[0]) * BITS[self.dtype] // 8
+
+
+def every_field(fields: Iterable[Field]) -> Iterator[Field]:
+    """All fields, each before those that scale it."""
+    for field in fields:
+        yield field
+        yield from every_field(field.inner)
 
 
 def _spelled(form: Form, lead: tuple[int, ...], rows: int, cols: int, axes: int) -> tuple[int, ...]:
@@ -132,7 +150,7 @@ def _spelled(form: Form, lead: tuple[int, ...], rows: int, cols: int, axes: int)
 
 
 class Scheme(NamedTuple):
-    """One spelling in the wild. `layout` is the name for `--to` of files that are written so (empty: read only).
+    """One spelling in the wild. Which layouts write it, their rows say (`layouts.rows`).
 
     `strategy` is the field's word: none, tensor, channel, group, block. `methods` are the families of claims (`claim.Claim.family`) under which it
     is published; where two schemes fit the same headers, the one whose method is claimed is meant. `says` is one phrase for people.
@@ -144,9 +162,9 @@ class Scheme(NamedTuple):
     code: Field
     factors: tuple[Field, ...]
     methods: tuple[str, ...]
-    layout: str = ""
     turned: bool = False
     refused: str = ""  # why its values cannot be read, where they cannot
+    padded: bool = False  # a grid of scales may have more columns than its weight
     rule: str = ""  # how its scales are made from values: a row of `rules.RULES`
 
     @property
@@ -231,9 +249,13 @@ class Encoding:
 
     def strategy_of(self, shape: tuple[int, ...]) -> str:
         """none, tensor, channel, group or block, for a weight of `shape` values: a block as long as a row is a row's."""
-        if self.block and self.block[0] == 1 and len(shape) > 1 and self.block[1] >= shape[-1]:
+        if self.block is None or self.code.flat:
+            return self.strategy
+        if self.block == (WHOLE, WHOLE):
+            return "tensor"
+        if WHOLE in self.block or (self.block[0] == 1 and len(shape) > 1 and self.block[1] >= shape[-1]):
             return "channel"
-        return self.strategy
+        return "group" if 1 in self.block else self.strategy
 
     def describe(self, shape: tuple[int, ...] = ()) -> str:
         """One phrase: `F8_E4M3 (max 240), block 128x128, F32 scales`. `shape` (in values) tells a row scale from a block of one row."""
@@ -282,4 +304,4 @@ def _as_wide(packing: Packing, dtype: str) -> Packing:
     return packing if packing.packed else whole(BITS[dtype])
 
 
-__all__ = ["BLOCK", "GROUP", "WHOLE", "Encoding", "Field", "Form", "Role", "Scheme", "filled", "plain", "replace"]
+__all__ = ["BLOCK", "GROUP", "WHOLE", "Encoding", "Field", "Form", "Role", "Scheme", "every_field", "filled", "plain", "replace"]

@@ -70,8 +70,8 @@ def _in_value(field: Field) -> bool:
 def _codes(encoding: Encoding, source: Source, start: int, stop: int) -> np.ndarray:
     field, shape, raw = encoding.code, source.shape, source.bytes_of(encoding.code)
     assert raw is not None
-    if is_plain(encoding):
-        kind = np.dtype(CONTAINER[encoding.dtype])
+    if not encoding.quantized and (is_plain(encoding) or field.packing.size > 1):
+        kind = np.dtype(CONTAINER.get(encoding.dtype, f"<u{field.packing.size}"))  # integers go along as they are
         size = shape[0] * shape[1] * kind.itemsize
         if raw.size != size:
             raise ValueError(f"{field.suffix}: [{shape[0]}, {shape[1]}] of {encoding.dtype} takes {size} bytes, not {raw.size}")

@@ -8,7 +8,7 @@ from typing import Any
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.formats.claim import read_claims
 from weighbridge.inspection.disagreements import disagreements
-from weighbridge.inspection.survey import HELPER_ROLE, Row, Sum, Survey
+from weighbridge.inspection.survey import HELPER_ROLE, SurveyRow, Sum, Survey
 
 SCHEMA = "weighbridge.inspect/1"
 ORDER = ("embedding", "attention", "router", "experts", "shared_experts", "mlp", "norms", "biases", "lm_head", "mtp")
@@ -53,15 +53,15 @@ def tensor_list(checkpoint: Checkpoint, pattern: str = "*") -> dict[str, Any]:
             "shards": len(checkpoint.headers), "tensors": len(rows), "bytes": sum(r["bytes"] for r in rows), "list": rows}
 
 
-def _row(row: Row, sums: Sum) -> dict[str, Any]:
+def _row(row: SurveyRow, sums: Sum) -> dict[str, Any]:
     return {
-        "role": row.role, "dtype": row.dtype, "strategy": row.strategy, "block": list(row.block) if row.block else None,
+        "role": row.role, "dtype": row.dtype, "strategy": row.strategy, "block": list(row.block) if row.block else None, "scheme": row.scheme, "kind": row.kind,
         "scale_suffix": row.scale_suffix, "scale_dtype": row.scale_dtype, "count": sums.count, "parameters": sums.parameters,
         "bytes": sums.bytes, "scale_bytes": sums.scale_bytes,
     }
 
 
-def _order(item: tuple[Row, Sum]) -> tuple[Any, ...]:
+def _order(item: tuple[SurveyRow, Sum]) -> tuple[Any, ...]:
     """In the order in which the forward pass meets the roles; unknown ones behind, helpers last."""
     row = item[0]
     group, _, part = row.role.partition(".")

@@ -13,7 +13,7 @@ from weighbridge.layouts.placement import Stored
 from weighbridge.layouts.rows import ROWS
 
 if TYPE_CHECKING:
-    from weighbridge.plan.source import Source
+    from weighbridge.layouts.source import Source
 
 
 class Layout(NamedTuple):

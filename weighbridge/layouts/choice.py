@@ -49,7 +49,17 @@ def for_reader(reader: str, device: str = "") -> Choice:
             refused[row.name] = reason
         else:
             found.append(Candidate(row.name, known.condition, kind in ("", "trn2") or kind.startswith(_CUDA)))
+    if reader == "neuron":  # its own layout is no row: NxD's names and cuts are code
+        reason = _refusal(reader, Loads(reader, "yes"), device, kind)
+        found, refused = (found, refused | {"neuron": reason}) if reason else ([Candidate("neuron", "", True), *found], refused)
     return Choice(tuple(found), refused)
+
+
+def conditions(layout: str) -> dict[str, str]:
+    """Every reader that loads a layout, with its condition."""
+    if layout not in ROWS:
+        return {"neuron": ""}
+    return {known.reader: known.condition for known in ROWS[layout].readers if known.loads == "yes"}
 
 
 def device_class(device: str) -> str:

@@ -20,7 +20,7 @@ from weighbridge.models.inventory import Weight
 from weighbridge.models.roles import layer_of
 
 if TYPE_CHECKING:
-    from weighbridge.plan.source import Source
+    from weighbridge.layouts.source import Source
 
 PLAIN = {"hf-bf16": "BF16", "hf-f16": "F16"}
 _SCALE_DTYPES = {"E8M0": ("U8", "F8_E8M0")}
@@ -35,6 +35,13 @@ def _schemes(layout: str, options: Options) -> list[Scheme]:
     """The schemes of a layout in the order of choice."""
     listed = [SCHEMES[name] for name in row(layout).schemes]
     return sorted(listed, key=lambda s: any(f.role is Role.ZERO for f in s.factors) != options.zero_points)
+
+
+def _said(schemes: list[Scheme], options: Options) -> list[Scheme]:
+    """The schemes that can store the scale dtype that is asked for; the first alone where none can, so that it says what it takes."""
+    wanted = _SCALE_DTYPES.get(options.scale_dtype, (options.scale_dtype,))
+    can = [s for s in schemes if not options.scale_dtype or set(wanted) & {d for f in s.factors if f.role in (Role.SCALE, Role.DIVISOR) for d in f.dtypes}]
+    return can or schemes[:1]
 
 
 def _with_sizes(scheme: Scheme, layout: str, options: Options, scale_dtype: str) -> Encoding:
@@ -67,11 +74,11 @@ class _Chooser:
 
     def __init__(self, source: Source, layout: str, options: Options) -> None:
         self.source, self.layout, self.options = source, layout, options
-        self.inventory, self.coded = source.inventory, source.coded
+        self.inventory, self.coded = source.inventory, source.to_code
         self.files = 1 + self.inventory.sizes.get("layers", 0)
         # A family whose files say `.scale` keeps that spelling.
         own = {b.encoding.scheme for b in source.bound}
-        listed = [] if layout in PLAIN else [_with_sizes(s, layout, options, source.scale_dtype) for s in _schemes(layout, options)]
+        listed = [] if layout in PLAIN else [_with_sizes(s, layout, options, source.scale_dtype) for s in _said(_schemes(layout, options), options)]
         self.encodings = sorted(listed, key=lambda e: e.scheme not in own or e.element != listed[0].element)
 
     def stored(self) -> list[Stored]:
@@ -83,12 +90,16 @@ class _Chooser:
         if self.layout in PLAIN:
             return self._made(main, plain(PLAIN[self.layout]) if first.linear or first.name in self.coded else None, first)
         if first.name in self.coded if self.coded else first.linear:
+            why = ""
             for encoding in self.encodings:
                 for candidate in (main,) if _spelled_so(main, encoding) else self.forms.get(first.name, ()):
                     if _spelled_so(candidate, encoding):
                         found = self._made(candidate, encoding, first)
-                        if not misfit(found):
+                        own = misfit(found)
+                        if not own:
                             return found
+                        why = why or own
+            return self._made(main, None, first)._replace(why_plain=why or f"{self.encodings[0].scheme} has no name for {main.stem.rpartition('.')[2]}")
         return self._made(main, None, first)
 
     @cached_property
@@ -139,7 +150,7 @@ def requires(source: Source, layout: str, options: Options) -> list[Problem]:
     if layout in PLAIN:
         return []
     chooser = _Chooser(source, layout, options)
-    wanted = [w for w in source.weights if (w.name in source.coded if source.coded else w.linear)]
+    wanted = [w for w in source.weights if (w.name in source.to_code if source.to_code else w.linear)]
     if not wanted or any(s.encoding is not None and s.encoding.quantized for s in chooser.stored()):
         return []
     why = cannot_hold(chooser.encodings[0], wanted[0].shape) or f"its tensors are not spelled as {chooser.encodings[0].scheme} spells them"

@@ -24,6 +24,7 @@ class Options:
     zero_points: bool = False
     keep_scales: bool = False
     inexact: bool = False
+    activations: str = ""  # SHA-256 of the file with scales of activations, where one was given
     tp: int = 0
     moe_tp: int = 0
     moe_ep: int = 0

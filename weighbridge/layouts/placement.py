@@ -161,7 +161,8 @@ class Stored(NamedTuple):
     source has it". `scale_slots` (one case: NxD pads o_proj's weight at load but not its scale) gives the column of the stored scale for each block
     column, `scale_cols` its width. `scale_part` is a rectangle whose scales this tensor carries although it may hold none of its values (the row
     scale on a rank of zero heads). `constant` makes a tensor of int32 values that belongs to no weight. `dims` is the stored shape of what is no
-    matrix (a convolution, a scalar). `joined`: the matrices of the stack stand as rows of one, while each has a grid of its own.
+    matrix (a convolution, a scalar). `joined`: the matrices of the stack stand as rows of one, while each has a grid of its own. `why_plain`: why
+    a weight that the layout would quantize is not.
     """
 
     stem: str
@@ -175,6 +176,7 @@ class Stored(NamedTuple):
     constant: tuple[int, ...] | None = None
     dims: tuple[int, ...] | None = None
     joined: bool = False
+    why_plain: str = ""
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ TensorRT-LLM's main branches of autumn 2026.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 from weighbridge.errors import Usage
@@ -155,6 +156,9 @@ ROWS: dict[str, LayoutRow] = {r.name: r for r in (
     LayoutRow("modelopt-mxfp8", "ModelOpt, MXFP8", ("modelopt-mxfp8",), *_MODELOPT, (), None, 32, "U8", ("dynamic",), (
         _yes("vllm", "compute capability 8.0 or more; BF16 activations", _MO_VLLM, 80), _yes("sglang", "", _MO_SGLANG), _TF_MODELOPT,
         _yes("tensorrt-llm", "", _MO_TRT), _no("mlx", "of ModelOpt it takes NVFP4 alone", _MLX))),
+    LayoutRow("quark-fp8", "AMD Quark, FP8 with one scale per tensor", ("quark-fp8",), "quark", "quark",
+              ("--scale-dtype", "--activation-scales"), None, 0, "F32", ("dynamic", "static"), (
+        _yes("vllm", "parts of a joined layer are quantized alike", "vLLM 0.33.0, quark/quark.py"),)),
     LayoutRow("gptq-int4", "GPTQ INT4, version 2: words of input channels, with zero points", ("gptq-int4",), "gptq", "gptq",
               ("--group",), None, 128, "F16", ("none",), (
         _yes("vllm", "where every zero point is the middle (sym) and groups are in order (no desc_act)", "vLLM 0.33.0, auto_gptq.py"),
@@ -174,6 +178,13 @@ def row(name: str) -> LayoutRow:
     if name not in ROWS:
         raise Usage(f"{name!r:.80} is no layout whose configuration can be written; known are {', '.join(ROWS)}", "--to")
     return ROWS[name]
+
+
+@cache
+def layout_of(scheme: str) -> str:
+    """The layout that writes a scheme, the one whose usual scheme it is before all others; empty for one that is read only."""
+    named = [r.name for r in ROWS.values() if scheme in r.schemes[:1]] + [r.name for r in ROWS.values() if scheme in r.schemes]
+    return "neuron" if "neuron" in SCHEMES[scheme].methods else next(iter(named), "")
 
 
 def cannot_hold(encoding: Encoding, shape: tuple[int, ...]) -> str:

@@ -9,7 +9,10 @@ from math import floor, log2
 from typing import Any, NamedTuple
 
 from weighbridge.check.pages import SCHEMA
-from weighbridge.lessons.formats import SMALL, apart, codes, layout
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.scheme import BY_DTYPE, Role
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.lessons.formats import SMALL, apart, layout
 from weighbridge.lessons.formats import document as small
 from weighbridge.lessons.wide import WIDE, decode, encode
 
@@ -88,12 +91,27 @@ def document(name: str) -> dict[str, Any]:
         "element": element, "group": form.group or None, "scale": form.scale, "bits_per_value": bits + scale_bits / per,
         "sizes": {"shape": list(SHAPE), "code_bytes": rows * columns * bits // 8, "scale_bytes": scales * scale_bits // 8,
                   "bf16_bytes": rows * columns * 2},
-        "within_a_group": element["max"] / element["smallest"], "worked": worked(name), "mixed_up": form.mixed_up,
+        "within_a_group": element["max"] / element["smallest"], "worked": worked(name), "schemes": schemes_of(name), "mixed_up": form.mixed_up,
         "see_also": list(form.see_also), "references": form.references,
     }
     if name == "nvfp4":
         made["second_scale"] = {"dtype": "F32", "per": "tensor", "amax_divided_by": element["max"] * small(form.scale)["max"]}
     return made
+
+
+def schemes_of(name: str) -> list[str]:
+    """Rows of the table of schemes that store this format: the same codes, and for microscaling the same scale and group."""
+    form, found = CONTAINERS[name], []
+    for scheme in SCHEMES.values():
+        scale = next((f for f in scheme.factors if f.role is Role.SCALE), None)
+        own = ELEMENTS[scheme.code.element]
+        if form.element in SMALL:
+            fits = own.name == form.element and scale is not None and scale.block == (1, form.group) and BY_DTYPE[scale.dtype] == form.scale
+        else:
+            fits = own.kind in ("int", "offset") and own.bits == int(form.element[3:])
+        if fits:
+            found.append(scheme.name)
+    return found
 
 
 def _element(name: str) -> dict[str, Any]:
@@ -154,12 +172,11 @@ def _quantize(element: str, values: list[float]) -> list[tuple[int, float]]:
     """(code, value of the code) of each number, by the codec; whole numbers by rounding, ties to even."""
     if element not in SMALL:
         bits = int(element[3:])
-        whole = [min(max(round(v), -(1 << bits - 1)), (1 << bits - 1) - 1) for v in values]
-        return [(w + 8 if bits == 4 else w & 255, float(w)) for w in whole]  # packed nibbles have 8 added
-    from weighbridge.encoding import codec
+        element = {8: "int8", 4: "uint4-8"}[bits]  # packed nibbles have 8 added
+    from weighbridge.formats import codec
 
-    every = codes(element)
-    return [(code, every[code]["value"]) for code in codec.encode(values, element).tolist()]  # type: ignore[arg-type]
+    table = codec.table(element)
+    return [(code, float(table[code])) for code in codec.encode(values, element).tolist()]  # type: ignore[arg-type]
 
 
 def _fields(element: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from math import floor, isinf, isnan, log2
 from typing import Any, NamedTuple
 
 from weighbridge.check.pages import SCHEMA
+from weighbridge.formats.element import ELEMENTS
 
 
 class Words(NamedTuple):
@@ -104,21 +105,17 @@ def document(fmt: str) -> dict[str, Any]:
 
 def layout(fmt: str) -> tuple[tuple[int, int, int], int]:
     """((sign, exponent, mantissa bits), bias)."""
-    if fmt == "e8m0":
-        return (0, 8, 0), 127
-    from weighbridge.encoding.codec import FORMATS
-
-    form = FORMATS[fmt]
-    return (1, form.exponent_bits, form.mantissa_bits), form.bias
+    form = ELEMENTS[fmt]
+    return (int(form.kind == "float"), form.exponent, form.mantissa), form.bias
 
 
 def codes(fmt: str) -> list[dict[str, Any]]:
     """One row for each code: {code, bits, kind, value}; `bits` has sign, exponent and mantissa apart."""
-    from weighbridge.encoding.codec import decode_table
+    from weighbridge.formats.codec import table
 
     (sign, exponent, mantissa), _ = layout(fmt)
     made = []
-    for code, value in enumerate(decode_table(fmt).tolist()):
+    for code, value in enumerate(table(fmt).tolist()):
         field = code >> mantissa & (1 << exponent) - 1
         kind = ("nan" if isnan(value) else "infinity" if isinf(value) else "zero" if not value
                 else "subnormal" if not field and mantissa else "normal")

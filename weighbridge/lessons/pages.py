@@ -12,7 +12,8 @@ from weighbridge.check.pages import SCHEMA
 from weighbridge.check.rule import rules
 from weighbridge.checkpoint.dtypes import FP8
 from weighbridge.errors import Usage
-from weighbridge.lessons import containers, formats, term, wide
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.lessons import containers, elements, formats, schemes, term, wide
 
 # Other spellings of formats: dtypes of safetensors, of torch and ml_dtypes, and short ones.
 _SPELLINGS = {
@@ -26,6 +27,7 @@ _SPELLINGS = {
     "f16": ("float16", "half", "fp16"),
     "f32": ("float32", "fp32"),
     "int8": ("i8", "w8a8"),
+    "fp4-book": ("bnb-fp4-codes",),
     "int4": ("w4a16",),
 }
 SPELLED = {word: name for name, words in _SPELLINGS.items() for word in words}
@@ -35,7 +37,7 @@ LISTS = ("terms", "formats", "rules", "skip-list")
 
 def known() -> dict[str, str]:
     """{word as it is looked up: the name of its page}: formats, terms, and their other spellings."""
-    found = {name: name for name in (*formats.SMALL, *containers.CONTAINERS, *wide.WIDE)} | SPELLED
+    found = {name: name for name in (*SCHEMES, *elements.elements(), *formats.SMALL, *containers.CONTAINERS, *wide.WIDE)} | SPELLED
     for name, held in term.terms().items():
         found |= {term.plain(word): name for word in (name, *held.also)}
     return found
@@ -45,10 +47,10 @@ def document(what: str) -> dict[str, Any]:
     """The page of `what`. Raises Usage with the nearest names for an unknown word."""
     word = term.plain(what)
     if word in ("terms", "formats"):
-        return listing()
+        return listing(word)
     name = known().get(word)
     for held, page in ((formats.SMALL, formats.document), (containers.CONTAINERS, containers.document), (wide.WIDE, wide.document),
-                       (term.terms(), term.document)):
+                       (elements.elements(), elements.document), (SCHEMES, schemes.document), (term.terms(), term.document)):
         if name in held:
             return page(name)
     code = what.strip().upper()
@@ -57,14 +59,15 @@ def document(what: str) -> dict[str, Any]:
     raise unknown(what)
 
 
-def listing() -> dict[str, Any]:
-    """All words that have a page."""
-    told = {**formats.SMALL, **containers.CONTAINERS, **wide.WIDE}
-    return {"schema": SCHEMA, "what": "terms", "kind": "terms",
+def listing(what: str = "terms") -> dict[str, Any]:
+    """All words that have a page; of `formats`, those of number formats and schemes."""
+    told = {name: form.says for name, form in {**formats.SMALL, **containers.CONTAINERS, **wide.WIDE}.items()}
+    told |= {name: elements.says(form) for name, form in elements.elements().items()}
+    return {"schema": SCHEMA, "what": what, "kind": what, "schemes": schemes.listing(),
             "terms": [{"name": name, "says": held.says.rstrip("."), "picture": held.figure is not None, "also": list(held.also)}
                       for name, held in term.terms().items()],
-            "formats": [{"name": name, "says": form.says, "picture": True, "also": sorted(s for s, n in SPELLED.items() if n == name)}
-                        for name, form in told.items()]}
+            "formats": [{"name": name, "says": says, "picture": name not in elements.elements(), "also": sorted(s for s, n in SPELLED.items() if n == name)}
+                        for name, says in told.items()]}
 
 
 def refuse_checkpoint(what: str) -> None:

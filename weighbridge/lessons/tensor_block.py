@@ -8,8 +8,13 @@ import numpy as np
 
 from weighbridge.encoding import codec
 from weighbridge.errors import Usage
-from weighbridge.lessons.tensor_codes import BLOCK, CODED, Pass
-from weighbridge.lessons.tensor_read import BAND, Form, Matrix
+from weighbridge.formats import fast
+from weighbridge.formats.qtensor import QTensor
+from weighbridge.formats.scheme import filled
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.lessons.tensor_bits import fields, formula, packed, steps
+from weighbridge.lessons.tensor_codes import BLOCK, CODED, Pass, half_step
+from weighbridge.lessons.tensor_read import BAND, Form, Matrix, form_of
 
 SHOWN = 8
 OUTLIER = 4.0  # times the median: from there on a scale is an outlier
@@ -17,7 +22,7 @@ ABOVE = 0x78  # codes from here on are infinity or NaN in Neuron's E4M3
 
 
 class Choice:
-    """A block: `matrix` of the stack, row and column of its grid, and why it was chosen. `weight` is the position in it that was asked for."""
+    """A block: `matrix` of the stack, row and column of its grid, and why it was chosen. `weight`: row and column in the matrix of the one that was asked for."""
 
     def __init__(self, matrix: int, row: int, col: int, why: str, weight: tuple[int, int] | None = None) -> None:
         self.matrix, self.row, self.col, self.why, self.weight = matrix, row, col, why, weight
@@ -26,13 +31,14 @@ class Choice:
 def choose(found: Pass, at: tuple[int, int] | None) -> Choice:
     """The block of the weight at row and column `at` (rows count through all matrices of a stack), else the one that shows most."""
     m = found.matrix
-    high, wide = m.block if m.form.table is not None else BLOCK
+    high, wide = m.block if not m.plain else BLOCK
     if at is not None:
         if not (0 <= at[0] < m.lead * m.rows and 0 <= at[1] < m.cols):
             raise Usage(f"there is no weight {at[0]},{at[1]}: there are {m.lead * m.rows:,} rows and {m.cols:,} columns, counted from zero", "--at", "write --at 0,0")
         matrix, row = divmod(at[0], m.rows)
-        return Choice(matrix, row // high, at[1] // wide, "the weight that was asked for lies in it", (row % high, at[1] % wide))
-    if m.form.table is None:
+        group = int(m.groups(at[0], 1)[0]) if not m.plain else row // high
+        return Choice(matrix, group, at[1] // wide, "the weight that was asked for lies in it", (row, at[1]))
+    if m.plain:
         matrix, row, col = m.found.corner
         whole = m.lead == 1 and m.rows <= high and m.cols <= wide
         return Choice(matrix, row // high, col // wide, "it is all there is" if whole else "the first tile of 128x128, as a block of FP8 would be")
@@ -48,7 +54,7 @@ def _telling(found: Pass) -> tuple[int, int, str]:
         return 0, 0, "the first block: none has a usable scale and a code other than zero"
     if any(inside):
         m = found.matrix
-        wanted = inside[0] * m.grid_rows + inside[1] // m.block[0]
+        wanted = inside[0] * m.grid_rows + int(m.groups(inside[1], 1)[0])
         if wanted in found.rows:
             return int(np.searchsorted(found.rows, wanted)), inside[2] // m.block[1], "the first block of what the name stands for"
     scale = np.where(usable, found.scale, 0)
@@ -68,61 +74,89 @@ def _first(array: np.ndarray) -> tuple[int, int]:
 
 
 class Region:
-    """The stored elements of the chosen block; of a block that is too large, the rows from `start` on, `held` of them."""
+    """The stored elements of the chosen block: `numbers` are its rows, `shown` those that were read (of a block that is too large, some of them)."""
 
     def __init__(self, found: Pass, choice: Choice) -> None:
         m = self.matrix = found.matrix
-        high, wide = m.block if m.form.table is not None else BLOCK
-        self.top, self.left = choice.row * high, choice.col * wide
-        self.rows, self.cols = min(high, m.rows - self.top), min(wide, m.cols - self.left)
-        self.held = max(1, min(self.rows, 4 * BAND // max(1, m.cols)))
-        down = max(0, choice.weight[0] - self.held + 1) if choice.weight else 0
-        self.start = self.top + down
-        self.asked = (choice.weight[0] - down, choice.weight[1]) if choice.weight else None
-        flat = choice.matrix * m.rows + self.start
-        self.raw = np.ascontiguousarray(m.raw(flat, self.held)[:, self.left : self.left + self.cols])
-        scale = m.scale_of(flat, 1)[0]
-        self.scale = None if scale is None else scale[0, choice.col]
-        self.largest = self._largest(found, choice) if m.form.table is not None else 0.0
+        self.choice = choice
+        high, wide = m.block if not m.plain else BLOCK
+        self.left = choice.col * wide
+        self.cols = min(wide, m.cols - self.left)
+        self.numbers = np.arange(choice.row * high, min((choice.row + 1) * high, m.rows)) if m.order is None else np.flatnonzero(m.order == choice.row)
+        held = max(1, min(len(self.numbers), 4 * BAND // max(1, m.cols)))
+        asked = int(np.searchsorted(self.numbers, choice.weight[0])) if choice.weight else 0
+        down = max(0, asked - held + 1)
+        self.shown = self.numbers[down : down + held]
+        self.asked = (asked - down, choice.weight[1] - self.left) if choice.weight else None
+        self.raw = self._raw()
+        self.scale: np.float32 | None = None
+        self.zero: np.float32 | None = None
+        if m.scaled and len(self.shown):
+            scale, zero = m.factors_at(m.rows_of(self.flat(0), 1), np.zeros(1, np.int64))
+            self.scale, self.zero = scale[0, choice.col], None if zero is None else zero[0, choice.col]
+        self.largest = self._largest(found, choice) if not m.plain else 0.0
+
+    def flat(self, place: int) -> int:
+        """The flat row of one of `shown`."""
+        return self.choice.matrix * self.matrix.rows + int(self.shown[place])
+
+    def _raw(self) -> np.ndarray:
+        m, count = self.matrix, len(self.shown)
+        if m.order is None:
+            raw = m.raw(self.flat(0), count)
+        else:  # rows of one group lie apart
+            raw = np.concatenate([m.raw(self.flat(place), 1) for place in range(count)]) if count else np.zeros((0, m.cols), np.uint8)
+        return np.ascontiguousarray(raw[:, self.left : self.left + self.cols])
 
     def _largest(self, found: Pass, choice: Choice) -> float:
-        """The largest magnitude of a code's value in the block, among the rows that were read here or looked at before."""
+        """The largest magnitude of a code's value (less the zero point) in the block, among the rows that were read here or looked at before."""
         number = choice.matrix * self.matrix.grid_rows + choice.row
         place = int(np.searchsorted(found.rows, number))
         seen = float(found.amax[place, choice.col]) if place < len(found.rows) and found.rows[place] == number else 0.0
-        return max(seen, float(found.magnitude[self.raw].max(initial=0)))
+        table = self.matrix.form.table
+        assert table is not None
+        value = table if self.zero is None else table - self.zero
+        return max(seen, float(np.where(np.isfinite(value), np.abs(value), 0)[self.raw].max(initial=0)))
 
 
 def work(found: Pass, choice: Choice) -> dict[str, Any]:
     """The chosen block as data: where it is, its amax and scale, its weights. `picked_from` are the rows that its weights come from."""
     m = found.matrix
     region = Region(found, choice)
-    high = m.grid_rows if m.form.table is not None else -(-m.rows // BLOCK[0])
+    high = m.grid_rows if not m.plain else -(-m.rows // BLOCK[0])
+    numbers, shown = region.numbers, region.shown
     block = {"at": [choice.matrix * high + choice.row, choice.col], "matrix": choice.matrix if m.lead > 1 else None, "why": choice.why,
-             "rows": [region.top, region.top + region.rows], "columns": [region.left, region.left + region.cols],
-             "picked_from": [region.start, region.start + region.held]}
-    return block | (_floats(m, region) if m.form.table is None else _codes(m, region))
+             "rows": _ends(numbers), "columns": [region.left, region.left + region.cols], "picked_from": _ends(shown),
+             "rows_apart": numbers.tolist() if m.order is not None else None}
+    return block | (_floats(m, region) if m.plain else _codes(m, region))
+
+
+def _ends(numbers: np.ndarray) -> list[int]:
+    return [int(numbers[0]), int(numbers[-1]) + 1] if len(numbers) else [0, 0]
 
 
 def _codes(m: Matrix, region: Region) -> dict[str, Any]:
-    table, code = m.form.table, region.raw
-    assert table is not None
-    top = region.largest
-    out: dict[str, Any] = {"largest_code_value": top, "max": m.form.max, "scale": None, "amax": None, "full": None}
+    code, top = region.raw, region.largest
+    out: dict[str, Any] = {"largest_code_value": top, "max": m.form.max, "scale": None, "zero": None, "amax": None, "full": None, "steps": []}
     if region.scale is not None:
         scale = float(region.scale)
+        low, high = m.form.ends
+        most = m.form.max if region.zero is None else max(abs(low - region.zero), abs(high - region.zero))
         with np.errstate(all="ignore"):
-            out |= {"scale": scale, "amax": float(np.float32(top) * region.scale), "full": float(np.float32(m.form.max) * region.scale)}
-    picks = _pick(m.form, code, region.asked)
-    out["weights"] = [_one(m, int(code[i, j]), region.scale) | {"row": region.start + i, "column": region.left + j, "why": why} for (i, j), why in picks]
+            out |= {"scale": scale, "zero": None if region.zero is None else float(region.zero), "amax": float(np.float32(top) * region.scale),
+                    "full": float(np.float32(most) * region.scale), "steps": steps(m, region.flat(0), region.left)}
+    picks = _pick(m.form, code, region.asked, region.zero)
+    out["weights"] = [_one(m, int(code[i, j]), region) | {"row": int(region.shown[i]), "column": region.left + j, "why": why,
+                                                         "place": packed(m, region.flat(i), region.left + j)} for (i, j), why in picks]
     return out
 
 
-def _pick(form: Form, code: np.ndarray, asked: tuple[int, int] | None) -> list[tuple[tuple[int, int], str]]:
+def _pick(form: Form, code: np.ndarray, asked: tuple[int, int] | None, zero: np.float32 | None = None) -> list[tuple[tuple[int, int], str]]:
     """Positions that show something, each once, and why; then the first ones of the block."""
     table = form.table
     assert table is not None
     value = table.astype(np.float64)[code]  # float32 is too coarse for the differences below
+    value = value if zero is None else value - float(zero)
     known = np.isfinite(value)
     size = np.where(known, np.abs(value), -1)
     middle = float(np.median(size[known])) if known.any() else 0
@@ -161,61 +195,35 @@ def _legacy_loss(code: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(lost) & ((np.arange(256) & 0x7F) >= 0x10), lost, -1)[code]
 
 
-def fields(form: Form, bits: int) -> list[str]:
-    """Sign, exponent and mantissa as bits, from the highest bit down."""
-    width = sum(form.fields)
-    text, out, start = f"{bits:0{width}b}", [], 0
-    for size in form.fields:
-        out.append(text[start : start + size])
-        start += size
-    return out
-
-
-def formula(form: Form, bits: int, value: float) -> str:
-    """How the value follows from the bits, written out."""
-    if len(form.fields) == 1:
-        half = 1 << form.fields[0] - 1
-        return f"{bits} - {half} = {value:g}" if form.fmt != "int8" else f"two's complement of {bits} = {value:g}"
-    if not np.isfinite(value):
-        return "NaN" if np.isnan(value) else "infinity with its sign"
-    sign, exponent, mantissa = fields(form, bits)
-    minus, power, part = "-" if sign == "1" else "", int(exponent, 2), int(mantissa, 2)
-    if power:
-        return f"{minus}2^({power}-{form.bias}) x (1 + {part}/{1 << form.fields[2]}) = {value:.9g}"
-    return f"{minus}2^({1 - form.bias}) x {part}/{1 << form.fields[2]} = {value:.9g}"
-
-
-def _stored(form: Form, code: int, table: np.ndarray, scale: np.float32 | None) -> dict[str, Any]:
-    """A code with its bits, its value, the scale and their product, rounded once to float32."""
-    digits = max(1, sum(form.fields) // 4)
+def _stored(form: Form, code: int, table: np.ndarray, scale: np.float32 | None, zero: np.float32 | None = None) -> dict[str, Any]:
+    """A code with its bits, its value, the zero point, the scale and the weight, rounded to float32 after each step."""
+    digits = -(-sum(form.fields) // 4)
     out = {"code": f"0x{code:0{digits}X}", "bits": fields(form, code), "value": float(table[code]), "formula": formula(form, code, float(table[code])),
-           "scale": None, "weight": None}
+           "zero": None, "less_zero": None, "scale": None, "weight": None}
     if scale is not None:
+        less = table[code] if zero is None else table[code] - zero
         with np.errstate(all="ignore"):
-            out |= {"scale": float(scale), "weight": float(table[code] * scale)}
+            out |= {"scale": float(scale), "weight": float(less * scale)}
+        if zero is not None:
+            out |= {"zero": float(zero), "less_zero": float(less)}
     return out
 
 
-def _one(m: Matrix, code: int, scale: np.float32 | None) -> dict[str, Any]:
+def _one(m: Matrix, code: int, region: Region) -> dict[str, Any]:
     """One weight as stored, as the other convention holds it, and what other ways make of it."""
-    form, table = m.form, m.form.table
+    form, table, scale, zero = m.form, m.form.table, region.scale, region.zero
     assert table is not None
-    own = _stored(form, code, table, scale)
+    own = _stored(form, code, table, scale, zero)
     out: dict[str, Any] = {"stored": own, "step": None}
     with np.errstate(all="ignore"):
         if scale is not None:
-            out["step"] = float(np.float32(2 * _half(form, code)) * scale)
-            out["reciprocal"] = float(table[code] * (np.float32(1) / scale))
+            less = table[code] if zero is None else table[code] - zero
+            out["step"] = float(np.float32(2 * half_step(form)[code]) * scale)
+            out["reciprocal"] = float(less * (np.float32(1) / scale))
             out["bf16"] = float(codec.from_bf16(codec.to_bf16(np.array([own["weight"]], np.float32)))[0])
     if form.fmt in CODED:
         out |= _conventions(m, code, scale)
     return out
-
-
-def _half(form: Form, code: int) -> float:
-    from weighbridge.lessons.tensor_codes import half_step
-
-    return float(half_step(form)[code])
 
 
 def _conventions(m: Matrix, code: int, scale: np.float32 | None) -> dict[str, Any]:
@@ -236,7 +244,7 @@ def _conventions(m: Matrix, code: int, scale: np.float32 | None) -> dict[str, An
 
 
 def _ocp(form: Form) -> Form:
-    return form._replace(fmt="e4m3fn", table=codec.decode_table("e4m3fn"), max=448.0)
+    return form_of("e4m3fn")
 
 
 def _minus(other: dict[str, Any], own: dict[str, Any]) -> float | None:
@@ -250,27 +258,28 @@ def _reads(value: np.float32) -> str:
 
 def _floats(m: Matrix, region: Region) -> dict[str, Any]:
     """A tile of a plain tensor, and what FP8 would make of it: quantized by the specification itself."""
-    value = m.decode(region.raw, None)
+    value = QTensor(region.raw, m.encoding).decode()
     known = np.isfinite(value)
     amax = float(np.abs(value[known]).max()) if known.any() else None
     out: dict[str, Any] = {"amax": amax, "scale": None, "weights": [], "finite": bool(known.all())}
-    quantized = {name: codec.quantize(value, BLOCK, peak) for name, peak in (("block-448", 448.0), ("block-240", 240.0))} if value.size else {}
+    quantized = {name: _quantized(value, scheme) for name, scheme in (("block-448", "fp8-block"), ("block-240", "neuron-fp8"))} if value.size else {}
     out["scales"] = {name: float(scale[0, 0]) for name, (_, scale) in quantized.items()}
     bits = region.raw.view(f"u{region.raw.itemsize}")
     for (i, j), why in _pick_floats(value, region.asked):
         own = int(bits[i, j])
-        row = {"row": region.start + i, "column": region.left + j, "why": why, "bf16": float(codec.from_bf16(codec.to_bf16(value[i : i + 1, j]))[0]),
+        row = {"row": int(region.shown[i]), "column": region.left + j, "why": why, "bf16": float(codec.from_bf16(codec.to_bf16(value[i : i + 1, j]))[0]),
                "stored": {"code": f"0x{own:0{2 * region.raw.itemsize}X}", "bits": fields(m.form, own), "weight": float(value[i, j]), "value": float(value[i, j]),
-                          "scale": None, "formula": formula(m.form, own, float(region.raw[i, j] if m.form.fmt == "float64" else value[i, j]))}}
+                          "scale": None, "formula": formula(m.form, own, float(region.raw[i, j] if m.form.fmt == "f64" else value[i, j]))}}
         for name, (codes, scale) in quantized.items():
-            row[name] = _stored(_eight(), int(codes[i, j]), codec.decode_table("e4m3fn"), scale[0, 0])
+            row[name] = _stored(form_of("e4m3fn"), int(codes[i, j]), codec.decode_table("e4m3fn"), scale[0, 0])
         out["weights"].append(row)
     return out
 
 
-def _eight() -> Form:
-    own = codec.FORMATS["e4m3fn"]
-    return Form("e4m3fn", None, (1, own.exponent_bits, own.mantissa_bits), own.bias, own.max)
+def _quantized(value: np.ndarray, scheme: str) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and scales of one block, by the rule of a scheme."""
+    made = fast.quantize_stored(value, filled(SCHEMES[scheme], BLOCK))
+    return made.codes, made.grids[0].values
 
 
 def _pick_floats(value: np.ndarray, asked: tuple[int, int] | None) -> list[tuple[tuple[int, int], str]]:

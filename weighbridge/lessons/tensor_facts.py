@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from weighbridge.encoding import codec
-from weighbridge.lessons.tensor_block import ABOVE, CODED, OUTLIER
-from weighbridge.lessons.tensor_codes import Pass
+from weighbridge.lessons.tensor_block import ABOVE, OUTLIER
+from weighbridge.lessons.tensor_codes import CODED, Pass
 from weighbridge.lessons.tensor_read import SCALES
 
 MAP = (48, 80)  # rows and columns of a map at most; a cell of a larger grid stands for several blocks
@@ -25,9 +25,11 @@ def codes(seen: Pass) -> dict[str, Any]:
     subnormal = np.zeros(len(table), bool)
     if len(form.fields) == 3:
         subnormal = (((np.arange(len(table)) >> form.fields[2]) & ((1 << form.fields[1]) - 1)) == 0) & (size > 0)
-    share = {"zero": table == 0, "subnormal": subnormal, "saturated": (size >= form.max) & np.isfinite(size), "nan": np.isnan(table), "infinite": np.isinf(table)}
+    low, high = form.ends
+    full = (table == low) | (table == high) if seen.matrix.zero else (size >= form.max) & np.isfinite(size)
+    share = {"subnormal": subnormal, "saturated": full, "nan": np.isnan(table), "infinite": np.isinf(table)}
     return {"counts": counts.tolist(), "values": [float(v) if np.isfinite(v) else None for v in table], "total": int(counts.sum()),
-            "possible": len(counts), "used": int((counts > 0).sum()), "never": [int(c) for c in np.flatnonzero(counts == 0)],
+            "possible": len(counts), "used": int((counts > 0).sum()), "never": [int(c) for c in np.flatnonzero(counts == 0)], "zero": seen.zeros,
             **{name: int(counts[mask].sum()) for name, mask in share.items()}}
 
 
@@ -56,7 +58,7 @@ def scales(seen: Pass) -> dict[str, Any]:
         named = [np.unravel_index(int(i), grid.shape) for i in order if far.ravel()[i]]
         told |= {"least": float(good.min()), "median": middle, "largest": float(good.max()), "powers_of_two": bool((np.frexp(good)[0] == 0.5).all()),
                  "outliers": int(far.sum()), "named": [{"at": [int(rows[r]), int(c)], "scale": float(grid[r, c]), "ratio": float(grid[r, c]) / middle} for r, c in named]}
-    full = seen.amax >= seen.matrix.form.max
+    full = seen.ends.all(-1) if seen.matrix.zero else seen.amax >= seen.matrix.form.max
     return told | {"blocks": int(seen.amax.size), "full_blocks": int(full.sum()), "empty_blocks": int((seen.amax == 0).sum())}
 
 
@@ -65,7 +67,7 @@ def _grid(seen: Pass) -> tuple[np.ndarray, np.ndarray]:
     m = seen.matrix
     total = m.lead * m.grid_rows
     if total * m.grid_cols <= SCALES and (m.near or total * m.grid_cols <= SCALES // 16):
-        return m.scales(0, total), np.arange(total)
+        return m.all_scales(), np.arange(total)
     return seen.scale, seen.rows
 
 

@@ -1,55 +1,82 @@
-"""Which stored tensor a name stands for, which scale goes with it, and who says what block they share. Headers only."""
+"""Which stored weight a name stands for, which scheme it follows, and who says what block its scale has. Headers only."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from math import prod
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.claim import Claims, read_claims
-from weighbridge.inspection.encodings import HELPERS, SCALE_WORDS, SCALES, Kind, read_kind
-from weighbridge.inspection.roles import role_of
+from weighbridge.formats.element import CODED, PLAIN
+from weighbridge.formats.match import StoredWeight, split, stored_weights
+from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Role, Scheme, every_field, plain
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.models.roles import role_of
 
 if TYPE_CHECKING:
     from weighbridge.layouts.placement import Part
     from weighbridge.plan.bind import Source
 
-SECOND = {"weight_scale_2": "x", "weight_global_scale": "/"}  # ModelOpt multiplies, compressed-tensors divides (NVFP4)
-ENDINGS = tuple(dict.fromkeys([*(s for scales in SCALES.values() for s in scales), *(s for s in SCALES if s)]))
 NEAR = 5  # names that an unknown one is told
+FAR = 1 << 20  # a block as long as any axis, in the words of a claim
 
 
 class Found(NamedTuple):
-    """One stored weight with its scale. `corner` is (matrix, row, column), in the stored axes, of what the name stands for."""
+    """One stored weight. `corner` is (matrix, row, column), in the stored axes, of what the name stands for.
+
+    `encoding` is that of its scheme; where none fits, of its codes alone, and `problem` says why. `slots`: the columns of a padded grid that count.
+    """
 
     key: str
-    weight: Tensor
-    suffix: str
-    scale: Tensor | None
-    scale_suffix: str
-    second: Tensor | None
-    kind: Kind
+    held: StoredWeight
+    encoding: Encoding
+    shape: tuple[int, ...]
+    slices: int
     claims: Claims
     neuron: bool
     says: str
+    problem: str = ""
+    slots: tuple[int, ...] | None = None
     corner: tuple[int, int, int] = (0, 0, 0)
     also: tuple[str, ...] = ()
     way: str = ""
 
     @property
-    def packing(self) -> str:
-        """`pairs` of 4 bit codes in a byte, `words` of packed integers, or nothing."""
-        each = self.kind.parameters // max(1, prod(self.weight.shape))
-        return "words" if self.weight.dtype == "I32" and each > 1 else "pairs" if each == 2 else ""
+    def weight(self) -> Tensor:
+        """The tensor that holds the codes."""
+        return self.tensor(self.encoding.code) or self.held.code
+
+    def tensor(self, field: Field) -> Tensor | None:
+        """The tensor of a field, under whichever of its names it lies."""
+        return self.held.tensor(field)
+
+    @property
+    def scale(self) -> Tensor | None:
+        """The tensor of the scale; where no scheme fits, the first one that a scheme takes for a scale."""
+        if self.encoding.scale is not None:
+            return self.tensor(self.encoding.scale)
+        roles = roles_of_suffixes()
+        return next((t for s, t in self.held.tensors.items() if roles.get(s) in (Role.SCALE, Role.DIVISOR)), None)
 
     @property
     def role(self) -> str:
-        module, _, leaf = (self.key[: len(self.key) - len(self.suffix)] if self.suffix else self.key).rpartition(".")
-        return role_of(f"{module}.{leaf}" if self.suffix else module, "weight" if self.suffix else leaf)
+        """The part that the weight plays in the model, by its name."""
+        stem, suffix = split(self.key)
+        module, _, leaf = stem.rpartition(".")
+        return role_of(stem, "weight") if suffix.startswith(".") else role_of(module, leaf)
+
+
+@cache
+def roles_of_suffixes() -> dict[str, Role]:
+    """What a tensor of each known suffix does; where several schemes disagree, codes come first, then scales."""
+    found: dict[str, Role] = {}
+    for role in reversed(Role):
+        found |= {suffix: role for scheme in SCHEMES.values() for field in every_field(scheme.fields) if field.role is role for suffix in field.suffixes}
+    return found
 
 
 def locate(checkpoint: Checkpoint, name: str, to: str = "neuron", block: tuple[int, int] | None = None) -> Found:
@@ -57,19 +84,22 @@ def locate(checkpoint: Checkpoint, name: str, to: str = "neuron", block: tuple[i
 
     Raises WeighbridgeError: no such tensor (with names that are near), or a tensor that only helps to read another one.
     """
-    key = next((k for k in _spellings(name) if k in checkpoint.tensors), None)
-    if key is None or key.rpartition(".")[2] in SCALE_WORDS or key.endswith(("_scales", "_scale", "_scale_inv")):
-        key = _weight_of(checkpoint, name) or key
-    if key is not None:
-        return _found(checkpoint, key, block)
-    return _through_plan(checkpoint, name, to, block)
+    groups = _groups(checkpoint.tensors)
+    module = next((m for spelled in _spellings(name) for m in (spelled, split(spelled)[0]) if m in groups), None)
+    return _through_plan(checkpoint, name, to, block) if module is None else _found(checkpoint, module, groups[module], block, name)
+
+
+def _groups(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of tensors by the module that they belong to."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(split(name)[0], []).append(name)
+    return found
 
 
 def stem(name: str) -> str:
     """The module of a name: without `model.` in front and without the ending of a weight or scale."""
-    for ending in ENDINGS:
-        name = name.removesuffix(ending)
-    return name.removeprefix("model.")
+    return split(name)[0].removeprefix("model.")
 
 
 def _spellings(name: str) -> Iterator[str]:
@@ -79,48 +109,93 @@ def _spellings(name: str) -> Iterator[str]:
             yield rank + prefix + name.removeprefix("model.")
 
 
-def _weight_of(checkpoint: Checkpoint, name: str) -> str | None:
-    """The weight of a module or of a scale, however its suffix is spelled."""
-    module = stem(name)
-    return next((key for suffix in SCALES for key in _spellings(module + suffix)
-                 if key in checkpoint.tensors and key.rpartition(".")[2] not in SCALE_WORDS), None)
+def _found(checkpoint: Checkpoint, module: str, names: list[str], block: tuple[int, int] | None, asked: str = "") -> Found:
+    tensors = {name: checkpoint.tensors[name] for name in names}
+    neuron = bool(checkpoint.neuron_config or checkpoint.ranks) or ".mlp_op." in module
+    claims = _claims(checkpoint, block, neuron)
+    held = stored_weights(tensors, claims, lambda tensor: checkpoint.store.read(tensor.file, tensor.start, tensor.nbytes))
+    one = held.get(asked) or held.get(module) or next(iter(held.values()))
+    encoding = one.fit.encoding
+    if encoding is None or encoding.element not in (*PLAIN.values(), *CODED.values()) and not encoding.quantized:
+        encoding = _codes_alone(one, claims)
+    weight = one.tensor(encoding.code) or one.code
+    key = next(name for name in names if tensors[name] is weight)
+    shape = one.fit.shape if encoding is one.fit.encoding else encoding.code.filled_shape(weight.shape)
+    found = Found(key, one, encoding, shape, one.fit.slices, claims, neuron, _says(checkpoint, encoding, claims, block),
+                  one.fit.problem)
+    return _as_bound(checkpoint, found) if neuron else found
 
 
-def _found(checkpoint: Checkpoint, key: str, block: tuple[int, int] | None) -> Found:
-    weight = checkpoint.tensors[key]
-    leaf = key.rpartition(".")[2]
-    if leaf in HELPERS or leaf in SCALE_WORDS:
-        what = "is a scale whose weight is not here" if leaf in SCALE_WORDS else "helps to read a weight and is none"
-        raise WeighbridgeError("no-weight", f"{weight.dtype} {list(weight.shape)} {what}", f"{weight.file}: {key}", "name a weight")
-    suffix = "." + leaf if "." + leaf in SCALES else "_blocks" if leaf.endswith("_blocks") else ""
-    module = key[: len(key) - len(suffix)]
-    scale_suffix = next((s for s in SCALES[suffix] if module + s in checkpoint.tensors), "")
-    scale = checkpoint.tensors[module + scale_suffix] if scale_suffix else None
+def _claims(checkpoint: Checkpoint, block: tuple[int, int] | None, neuron: bool) -> Claims:
+    """The claim, with the user's block in front; blocks of Neuron's files stand for the turned one and for whole rows and columns, too."""
     claims = read_claims(checkpoint)
     if block is not None:
-        claims = replace(claims, blocks=(block, *claims.blocks))
-    neuron = bool(checkpoint.neuron_config or checkpoint.ranks) or ".mlp_op." in key
-    beside = None if scale is None else (scale.dtype, scale.shape)
-    kind = read_kind(weight.dtype, weight.shape, suffix, beside, scale_suffix, claims, neuron)
-    second = next((t for s in SECOND if (t := checkpoint.tensors.get(f"{module}.{s}")) is not None), None)
-    says = _says(checkpoint, kind, claims, block, scale)
-    return Found(key, weight, suffix, scale, scale_suffix, second, kind, claims, neuron, says)
+        claims = replace(claims, blocks=(block, *claims.blocks), groups=(*((block[1],) if block[0] == 1 else ()), *claims.groups))
+    if neuron:
+        turned = [b[::-1] for b in claims.blocks]
+        claims = replace(claims, method=claims.method or "neuron", blocks=tuple(dict.fromkeys([*claims.blocks, *turned, (1, FAR), (FAR, 1)])))
+    return claims
 
 
-def _says(checkpoint: Checkpoint, kind: Kind, claims: Claims, given: tuple[int, int] | None, scale: Tensor | None) -> str:
+def _codes_alone(held: StoredWeight, claims: Claims) -> Encoding:
+    """The codes of a weight whose scale is not there or does not fit: by the first scheme that has such a tensor for its codes.
+
+    Raises WeighbridgeError where the tensor is no weight, and where nothing says what its codes mean.
+    """
+    roles = roles_of_suffixes()
+    weight = next((s for s in held.tensors if roles.get(s, Role.CODE) is Role.CODE), None)
+    first = held.code if weight is None else held.tensors[weight]
+    where = f"{first.file}: {first.name}"
+    if weight is None:
+        scales = any(roles[s] in (Role.SCALE, Role.DIVISOR) for s in held.tensors)
+        what = "is a scale whose weight is not here" if scales else "helps to read a weight and is none"
+        raise WeighbridgeError("no-weight", f"{first.dtype} {list(first.shape)} {what}", where, "name a weight")
+    if first.dtype in PLAIN:
+        return plain(first.dtype)
+    widths = {claims.bits} if claims.bits else set()
+
+    def far(scheme: Scheme) -> tuple[int, bool, bool, bool]:
+        known = {s for field in every_field(scheme.fields) for s in field.suffixes}
+        return len(held.tensors.keys() - known), claims.family not in scheme.methods, scheme.code.packing.width not in widths, scheme.code.packing.packed
+
+    code = next((s.code for s in sorted(SCHEMES.values(), key=far) if weight in s.code.suffixes and first.dtype in s.code.dtypes), None)
+    if code is None and first.dtype in CODED:
+        code = Field(Role.CODE, (weight,), CODED[first.dtype], (first.dtype,))
+    if code is None or code.flat:  # the shape of a flat weight lies in a tensor that could not be read
+        told = f": {held.fit.problem}" if held.fit.problem else ""
+        raise WeighbridgeError("not-decoded", f"{first.dtype} values are no float and no code that a scheme knows{told}", where,
+                               "weighbridge inspect SRC shows its headers; weighbridge explain formats lists the schemes")
+    return Encoding("", "none", code)
+
+
+def _as_bound(checkpoint: Checkpoint, found: Found) -> Found:
+    """What Neuron's layout knows of the tensor: its block, and the columns of a padded grid that count."""
+    from weighbridge.plan.bind import bind
+
+    try:
+        bound = next((b for b in bind(checkpoint).bound if b.weight is found.weight), None)
+    except WeighbridgeError:
+        return found
+    if bound is None or not bound.encoding.quantized:
+        return found
+    return found._replace(encoding=bound.encoding, problem="", slices=1, shape=found.weight.shape,
+                          slots=tuple(bound.stored.scale_slots) if bound.stored.scale_slots else None)
+
+
+def _says(checkpoint: Checkpoint, encoding: Encoding, claims: Claims, given: tuple[int, int] | None) -> str:
     """Who says which block the scale has."""
-    if scale is None:
+    scale, scheme = encoding.scale, SCHEMES.get(encoding.scheme)
+    if scale is None or scheme is None:
         return ""
-    if kind.block is None:
-        return f"the shape of the scale, {list(scale.shape)}"
-    if given in (kind.block, kind.block[::-1]):
+    sizes = next(f for f in scheme.factors if f.role is scale.role).block
+    if given is not None and {BLOCK, GROUP} & set(sizes) and set(given) >= set(scale.block) - {1, WHOLE}:
         return "--block"
-    if kind.block in claims.blocks or kind.block[::-1] in claims.blocks or (1 in kind.block and any(set(kind.block) & set(b) for b in claims.blocks)):
+    if BLOCK in sizes:
         return _block_key(checkpoint, claims)
-    if max(kind.block) in claims.groups:
+    if GROUP in sizes:
         return f"{claims.source}: group_size"
-    return {32: "the format: OCP microscaling shares one scale among 32 values", 16: "the format: NVFP4 shares one scale among 16 values"}.get(
-        max(kind.block), claims.source)
+    fixed = max(sizes)
+    return f"the format: {scheme.says.split(' ')[0].rstrip(',:')} shares one scale among {fixed} values" if fixed > 1 else f"the shape of the scale, {scheme.strategy} by {scheme.name}"
 
 
 def _block_key(checkpoint: Checkpoint, claims: Claims) -> str:
@@ -143,7 +218,7 @@ def _through_plan(checkpoint: Checkpoint, name: str, to: str, block: tuple[int, 
         held = _by_inventory(source, name)
         if held is not None:
             key, part = held
-            return _found(checkpoint, key, block)._replace(corner=(part.lead, part.at_row, part.at_col), way=part.weight)
+            return _of_tensor(checkpoint, key, block)._replace(corner=(part.lead, part.at_row, part.at_col), way=part.weight)
         hits = find(make_plan(source, to, Options(block=block or source.options.block)), name)
     except WeighbridgeError as error:
         near = _near(checkpoint, name)
@@ -153,7 +228,7 @@ def _through_plan(checkpoint: Checkpoint, name: str, to: str, block: tuple[int, 
     names = list(dict.fromkeys(source.bound[f.source].weight.name for _, f in fragments))
     piece, first = fragments[0]
     key = _key(checkpoint, source.bound[first.source].weight)
-    return _found(checkpoint, key, block)._replace(corner=(first.lead, first.row, first.col), also=tuple(names[1:]), way=piece.part.weight)
+    return _of_tensor(checkpoint, key, block)._replace(corner=(first.lead, first.row, first.col), also=tuple(names[1:]), way=piece.part.weight)
 
 
 def _by_inventory(source: Source, name: str) -> tuple[str, Part] | None:
@@ -163,6 +238,11 @@ def _by_inventory(source: Source, name: str) -> tuple[str, Part] | None:
     for number, part in source.holders.get(logical, ()):
         return _key(source.checkpoint, source.bound[number].weight), part
     return None
+
+
+def _of_tensor(checkpoint: Checkpoint, key: str, block: tuple[int, int] | None) -> Found:
+    module = split(key)[0]
+    return _found(checkpoint, module, [name for name in checkpoint.tensors if split(name)[0] == module], block, key)
 
 
 def _key(checkpoint: Checkpoint, weight: Tensor) -> str:

@@ -68,7 +68,8 @@ def inventory_of(config: Mapping[str, Any], tensors: Mapping[str, tuple[tuple[in
 
     `tensors`: the name of each weight as it would be without quantization -> (its shape in values, whether it is stored quantized).
     """
-    return with_towers(inventory(config), tensors) if config.get("model_type") in FAMILIES else generic(config, tensors)
+    named = config.get("model_type")
+    return with_towers(inventory(config), tensors) if isinstance(named, str) and named in FAMILIES else generic(config, tensors)
 
 
 def stated_sizes(config: Mapping[str, Any]) -> dict[str, int]:

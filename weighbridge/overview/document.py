@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.check import run
 from weighbridge.check.case import Case
 from weighbridge.checkpoint.checkpoint import Checkpoint

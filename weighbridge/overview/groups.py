@@ -15,14 +15,12 @@ from typing import NamedTuple, TypeVar
 from weighbridge.check.case import Case
 from weighbridge.checkpoint.header import Tensor
 from weighbridge.drawing.collect import Leaf
-from weighbridge.inspection.encodings import Kind
+from weighbridge.inspection.kind import NO_KIND
 from weighbridge.inspection.survey import Key, Pair
 
 PLACES = 4  # numbers of one name that become ranges; further ones stay as they are
 NUMBER = re.compile(r"(?<![^.])(?:0|[1-9][0-9]{0,8})(?![^.])")
 RANK = re.compile(r"(?:(?<![^.])|(?<=\Atp))(?:0|[1-9][0-9]{0,8})(?![^./])")  # per-rank shards: `tp3/layers.0.…`
-
-NO_KIND = Kind(False, "none", None, 0, "")
 
 Numbers = tuple[int, ...]
 Box = tuple[tuple[int, int], ...]

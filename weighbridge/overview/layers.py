@@ -14,7 +14,7 @@ DEEPEST = 12  # words of a name that order it; a hostile name has hundreds
 LAYER = re.compile(r"(?:^|[./])(?:" + "|".join(sorted(LAYER_WORDS)) + r")\.\{(\d)\}\.")
 
 
-class Place:
+class LayerPlace:
     """Where the tensors of one kindred lie: `stack` of layers (`model.layers.`, empty: outside of layers), `layer`: which number is the layer's, `name` inside it."""
 
     def __init__(self, kindred: Kindred) -> None:
@@ -34,7 +34,7 @@ class Place:
 
 def layer_map(kindreds: list[Kindred]) -> dict[str, Any]:
     """`columns`, `layers`, `runs` and `outside`. Only the largest stack of layers is a map; towers beside it are told outside, each module once."""
-    weights = [(kindred, Place(kindred)) for kindred in kindreds if kindred.pair is not None]
+    weights = [(kindred, LayerPlace(kindred)) for kindred in kindreds if kindred.pair is not None]
     main = main_stack(kindreds)
     encodings: dict[str, tuple[int, dict[str, Any]]] = {}
     cells: dict[tuple[str, str], dict[int, dict[int, list[int]]]] = {}
@@ -62,7 +62,7 @@ def main_stack(kindreds: list[Kindred]) -> str:
     """The prefix of the stack of layers that holds most bytes: `model.layers.`. Empty where there are no layers."""
     sizes: dict[str, int] = {}
     for kindred in kindreds:
-        if kindred.pair is not None and (stack := Place(kindred).stack):
+        if kindred.pair is not None and (stack := LayerPlace(kindred).stack):
             sizes[stack] = sizes.get(stack, 0) + len(kindred.members) * kindred.bytes
     return max(sorted(sizes), key=lambda stack: sizes[stack], default="")
 

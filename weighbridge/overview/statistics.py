@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.check.case import Case
+from weighbridge.check.scales import scales_of
 from weighbridge.overview.groups import Kindred
-from weighbridge.overview.layers import Place, main_stack
+from weighbridge.overview.layers import LayerPlace, main_stack
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,13 +23,13 @@ def scales(case: Case, kindreds: list[Kindred]) -> dict[str, Any]:
     """`groups`, one for each column of the map that has scales. What `check` has not read is not here; `told` says how much it read."""
     import numpy as np
 
-    read, main = case.scales, main_stack(kindreds)
+    read, main = scales_of(case), main_stack(kindreds)
     column_of: dict[int, tuple[int, int]] = {}
     columns: dict[tuple[str, str, str], int] = {}
     for kindred in kindreds:
         if not kindred.scale:
             continue
-        place = Place(kindred)
+        place = LayerPlace(kindred)
         name = place.name if place.stack == main else place.full
         number = columns.setdefault((name, kindred.key.role, kindred.pair.row.scale_suffix or "" if kindred.pair else ""), len(columns))
         layer = place.layer
@@ -49,9 +50,9 @@ def scales(case: Case, kindreds: list[Kindred]) -> dict[str, Any]:
 def _group(case: Case, name: str, role: str, suffix: str, picked: np.ndarray, layer: np.ndarray) -> dict[str, Any]:
     import numpy as np
 
-    order = np.lexsort((case.scales.largest[picked], layer))
+    order = np.lexsort((scales_of(case).largest[picked], layer))
     picked, layer = picked[order], layer[order]
-    values = case.scales.largest[picked].astype(np.float64)
+    values = scales_of(case).largest[picked].astype(np.float64)
     starts = np.flatnonzero(np.diff(layer, prepend=layer[0] - 1))
     counts = np.diff(starts, append=len(layer))
     parts = _quantiles(values, starts, counts)
@@ -63,7 +64,7 @@ def _group(case: Case, name: str, role: str, suffix: str, picked: np.ndarray, la
         apart = np.where(ratio > 0, np.abs(np.log2(ratio)), np.inf)
     far = np.flatnonzero(apart >= np.log2(APART))
     first = far[np.lexsort((picked[far], -apart[far]))][:MOST].tolist()
-    outliers = [{"tensor": case.scales.sources[int(picked[i])].name, "layer": int(layer[i]), "value": _short(values[i]), "median": _short(middle[i]),
+    outliers = [{"tensor": scales_of(case).sources[int(picked[i])].name, "layer": int(layer[i]), "value": _short(values[i]), "median": _short(middle[i]),
                  "ratio": _short(ratio[i])} for i in first]
     return {"name": name, "role": role, "suffix": suffix, "of": OF, "layers": rows, "outliers": outliers, "apart": len(far)}
 

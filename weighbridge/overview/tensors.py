@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from weighbridge.check.case import Case
-from weighbridge.drawing.encodings import codes_each
-from weighbridge.encoding.kinds import kind_of
+from weighbridge.formats.kinds import kind_of_dtype
 from weighbridge.overview.groups import Box, Kindred, Member, Numbers, boxes, inside
 
 if TYPE_CHECKING:
@@ -39,13 +38,13 @@ def _add(groups: list[dict[str, Any]], kindred: Kindred, members: dict[Numbers, 
     chosen = [members[numbers] for numbers in inside(box)]
     first = chosen[0]
     row = {"name": kindred.template, "ranges": [list(ends) for ends in box], "dtype": first.tensor.dtype, "shape": list(first.tensor.shape),
-           "kind": kind_of(first.tensor.dtype, kindred.leaf.kind.quantized, codes_each(kindred.leaf)), "role": kindred.key.role, "bytes": first.tensor.nbytes, "scale": -1,
+           "kind": kindred.leaf.kind.word(first.tensor.dtype), "role": kindred.key.role, "bytes": first.tensor.nbytes, "scale": -1,
            "files": _runs(files[member.tensor.file] for member in chosen), "way": way}
     groups.append(row)
     if first.scale is not None:
         row["scale"] = len(groups)
         groups.append({"name": kindred.scale, "ranges": row["ranges"], "dtype": first.scale.dtype, "shape": list(first.scale.shape),
-                       "kind": kind_of(first.scale.dtype, False), "role": kindred.key.role, "bytes": first.scale.nbytes, "scale": -1,
+                       "kind": kind_of_dtype(first.scale.dtype), "role": kindred.key.role, "bytes": first.scale.nbytes, "scale": -1,
                        "files": _runs(files[m.scale.file] for m in chosen if m.scale is not None), "way": way})
 
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from weighbridge.convert import trace
 from weighbridge.overview.groups import Kindred, Numbers, template_of
 from weighbridge.plan.plan import Piece, Plan, Target
-from weighbridge.plan.source import Bound
+from weighbridge.layouts.source import Bound
 
 SHOWN = 8  # destinations that a way lists; a stacked tensor may go to hundreds
 
@@ -223,5 +223,7 @@ def _destination(target: Target, piece: Piece) -> tuple[dict[str, Any], dict[str
 
 def _slice(row: dict[str, Any], lead: str, stacked: bool) -> str:
     """`[{1}, :, 0:1536]`: the place in the destination, in its stored axes."""
+    if len(row["slice"]) != len(row["shape"]):
+        return "whole"  # no matrix: a scalar, a convolution
     words = [":" if (start, stop) == (0, size) else f"{start}:{stop}" for (start, stop), size in zip(row["slice"], row["shape"], strict=True)]
     return f"[{', '.join([lead, *words[1:]] if stacked else words)}]"

@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.errors import Problem
+from weighbridge.errors import Problem, brief
 from weighbridge.formats.claim import Claims, read_claims
+from weighbridge.checkpoint.header import Tensor
+from weighbridge.formats.element import PLAIN
 from weighbridge.formats.match import CARRIED, StoredWeight, stored_weights
-from weighbridge.formats.scheme import Encoding
+from weighbridge.formats.scheme import GROUP, Encoding, Role
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored, in_slices
+from weighbridge.layouts.rows import layout_of
 from weighbridge.layouts.published import Candidate, stored_forms
 from weighbridge.models import Inventory, inventory, inventory_of
 from weighbridge.models.generic import as_stored
 from weighbridge.plan.bind_neuron import bind_neuron
-from weighbridge.plan.source import Bound, Source
+from weighbridge.plan.kept import read_kept
+from weighbridge.layouts.source import Bound, Source
 
 
 def detect(checkpoint: Checkpoint) -> str:
@@ -69,7 +73,7 @@ class _Binder:
 
     def __init__(self, checkpoint: Checkpoint, claims: Claims, held: dict[str, StoredWeight], weights: Inventory) -> None:
         self.checkpoint, self.claims, self.held, self.inventory = checkpoint, claims, held, weights
-        self.problems = list(checkpoint.problems)
+        self.problems = [*checkpoint.problems, *_of_no_model(checkpoint)]
         self.bound: list[Bound] = []
         self.used: set[str] = set()
 
@@ -82,8 +86,16 @@ class _Binder:
                 self.problems.append(Problem("missing-tensor", f"no file holds it; the config asks for {list(weight.shape[weight.vector:])}", weight.published or name,
                                              "look whether the index names it and its file is whole; a runtime would leave this weight at random"))
         self._surplus()
-        options = Options(block=self.claims.blocks[0] if self.claims.blocks else (128, 128), group=self.claims.groups[0] if self.claims.groups else 0)
-        return Source(self.checkpoint, self._layout(), options, self.inventory, self.bound, self.problems, self.claims)
+        return Source(self.checkpoint, self._layout(), self._sizes(), self.inventory, self.bound, self.problems, self.claims, kept=read_kept(self.checkpoint))
+
+    def _sizes(self) -> Options:
+        """The block and the group of its own weights: what a destination has that is told nothing else. Other schemes' fixed groups are none of them."""
+        block, group = (128, 128), 0
+        for encoding in dict.fromkeys(b.encoding for b in reversed(self.bound) if b.encoding.quantized):
+            for kind, size in zip(next(f for f in SCHEMES[encoding.scheme].factors if f.role is Role.SCALE).block, encoding.block or (), strict=False):
+                group = size if kind == GROUP else group
+            block = encoding.block if SCHEMES[encoding.scheme].strategy == "block" and encoding.block else block
+        return Options(block=block, group=group)
 
     def _there(self, stem: str, suffix: str) -> bool:
         """Whether the files hold a form: gpt-oss's blocks have other axes than its plain values."""
@@ -99,7 +111,7 @@ class _Binder:
         for bound in self.bound:
             if bound.encoding.quantized:
                 scheme = SCHEMES[bound.encoding.scheme]
-                name = scheme.layout or scheme.name
+                name = layout_of(scheme.name) or scheme.name
                 size[name] = size.get(name, 0) + bound.weight.nbytes
         if size:
             return max(size, key=lambda n: size[n])
@@ -115,6 +127,10 @@ class _Binder:
         fit, encoding = held.fit, held.fit.encoding
         if encoding is None:
             self.problems.append(_unfit(held))
+            return
+        if encoding.dtype not in PLAIN and not encoding.quantized and not self.inventory.unknown:
+            self.problems.append(Problem("encoding", f"{encoding.dtype} {list(fit.shape)} without a scale: nothing says what the codes mean",
+                                         f"{held.code.file}: {held.code.name}", "weighbridge inspect SRC shows what lies there"))
             return
         placement, dims = candidate.placement, self.inventory[candidate.placement.parts[0].weight].dims
         if encoding.quantized and SCHEMES[encoding.scheme].turned:
@@ -138,7 +154,8 @@ class _Binder:
 
     def _surplus(self) -> None:
         """Problems for tensors that belong to no weight."""
-        self.problems += [_surplus(held, self.checkpoint.model_type) for stem, held in self.held.items() if stem not in self.used]
+        self.problems += [_surplus(held, tensor, self.checkpoint.model_type)
+                          for stem, held in self.held.items() if stem not in self.used for tensor in held.tensors.values()]
         self.problems.sort(key=lambda p: p.where)
 
 
@@ -157,19 +174,29 @@ def _holds(encoding: Encoding, held: tuple[int, ...], wanted: tuple[int, ...]) -
     return held[other] == wanted[other] and packing.units(held[axis]) == packing.units(wanted[axis])
 
 
+def _of_no_model(checkpoint: Checkpoint) -> list[Problem]:
+    """Of a family that nobody knows the files themselves speak; where no model is named at all, something is lost."""
+    named = checkpoint.config.get("model_type")
+    if isinstance(named, str) and named:
+        return []
+    says = f"is {brief(named)}, which names no model" if "model_type" in checkpoint.config else "is missing: nothing says which model these weights are of"
+    return [Problem("model-type", says, "config.json: model_type", "put the config.json of the model beside its weights")]
+
+
 def _unfit(held: StoredWeight) -> Problem:
     hints = {
         "weight-without-scale": "codes mean nothing without their scale: look whether the file that holds it is here",
         "scale-without-weight": "look whether the file that holds the weight is here",
         "scale-beside-float": "remove the scale if the weight holds real values",
+        "no-block-size": "name its rows and columns, for example --block 128,128, or write weight_block_size into quantization_config",
+        "no-group-size": "write group_size into the quantization_config of config.json",
         "scale-shape": "the block or group is read from the configuration; if it is another one, name it with --block",
         "encoding": "weighbridge inspect SRC shows what lies there",
     }
     return Problem(held.fit.code, held.fit.problem, f"{held.code.file}: {held.code.name or held.stem}", hints.get(held.fit.code, ""))
 
 
-def _surplus(held: StoredWeight, model_type: str) -> Problem:
-    tensor = held.code
+def _surplus(held: StoredWeight, tensor: Tensor, model_type: str) -> Problem:
     where = f"{tensor.file}: {tensor.name or held.stem}"
     if held.fit.code == "scale-without-weight":
         return Problem("scale-without-weight", "a scale whose weight is not here", where, "look whether the file that holds the weight is here")

@@ -14,7 +14,7 @@ from weighbridge.layouts import neuron, neuron_shards
 from weighbridge.layouts.options import Options
 from weighbridge.layouts.placement import Stored
 from weighbridge.models import Inventory
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 
 
 def bind_neuron(checkpoint: Checkpoint, name: str, block: tuple[int, int] | None, weights: Inventory) -> Source:

@@ -7,7 +7,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from weighbridge.encoding.kernels.memory import callback, load_i32, load_i64, store_i64
-from weighbridge.plan.guard import CALL, DEFAULT, EARLIER, FAULTS, FIXED, HEAD, MASK, PASSED, USED, WIDTH
+from weighbridge.plan.guard_table import CALL, DEFAULT, EARLIER, FAULTS, FIXED, HEAD, MASK, PASSED, USED, WIDTH
 
 WORD = ir.IntType(64)
 CELL = "weighbridge_bus_error_table"

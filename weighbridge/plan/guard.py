@@ -13,14 +13,9 @@ import signal
 import threading
 
 from weighbridge.encoding import kernels
+from weighbridge.plan.guard_table import CALL, DEFAULT, EARLIER, FAULTS, HEAD, MASK, PASSED, ROWS, USED, WIDTH
 
-CALL = -1  # as the signal's number: `at` is the address of the table
-ROWS = 1 << 17  # files that can be mapped at once; the kernel's own limit (vm.max_map_count) is 65,530
-# Words of the table: the number of faults, rows in use, addresses of the earlier sigaction and of the default one, how often a signal
-# was passed on, and the mask of a page's address. Then a row for each file: first address, address behind the last, faults.
-FAULTS, USED, EARLIER, DEFAULT, PASSED, MASK, HEAD, WIDTH = 0, 1, 2, 3, 4, 5, 8, 3
 SA_SIGINFO, SA_ONSTACK = 4, 0x08000000
-FIXED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED, which Python does not name
 
 
 class _SigAction(ctypes.Structure):

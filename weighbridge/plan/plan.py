@@ -10,22 +10,25 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.checkpoint.header import Tensor
-from weighbridge.errors import Problem, Refused
+from weighbridge.errors import Problem, Refused, folded
 from weighbridge.formats.element import ELEMENTS, middle
 from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.formats.schemes import CENTRED, SCHEMES
 from weighbridge.layouts import NEURON
 from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.options import Options
+from weighbridge.layouts.rows import ROWS
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
+from weighbridge.plan.activations import ActivationScales, converted, field_of
 from weighbridge.plan.cover import Fragment, Rect, cover, nests
+from weighbridge.plan.kept import kept_for
 from weighbridge.plan.scales import ScaleLook, ScaleLooks
-from weighbridge.plan.source import Bound, Source
-from weighbridge.plan.steps import Kind, Refusal, Step, choose
+from weighbridge.layouts.source import Bound, Source
+from weighbridge.plan.steps import Kind, Refusal, Step, choose, restoring
 
 # What `--allow` can wave through: things that are left out of the output, and the scale rule that must be named.
 ALLOWABLE = frozenset({"surplus-tensor", "surplus-file", "scale-without-weight", "index-lacks", "index-wrong-file", "reciprocal"})
@@ -50,7 +53,8 @@ class Target(NamedTuple):
     stored: Stored
     encoding: Encoding
     pieces: tuple[Piece, ...]
-    carried: dict[str, Tensor] = {}  # scales of the layer's input that go along, by the suffix of their field here
+    carried: dict[str, Tensor | float] = {}  # scales of the layer's input, by the suffix of their field here: the source's tensor, or a value
+    kept: dict[str, Tensor] = {}  # scales that lie beside plain values, by suffix: used if all values are codes under them
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -139,7 +143,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """Names the work: same source headers, layout, options and tool give the same digest."""
-        what = [self.source.checkpoint.digest, self.layout, self.options.asdict(), __version__]
+        what = [self.source.checkpoint.digest, self.layout, self.options.asdict(), __version__, *([self.source.kept.sha256] if self.source.kept else [])]
         return hashlib.sha256(msgspec.json.encode(what, order="sorted")).hexdigest()
 
     @property
@@ -151,20 +155,22 @@ class Plan:
         """Raise all problems that the user has not allowed."""
         left = self.open_problems
         if left:
-            raise Refused(left)
+            raise Refused(folded(left))
 
 
-def make_plan(source: Source, layout: str, options: Options) -> Plan:
-    """Resolve a destination layout against a source. Problems are in the plan; `Plan.refuse` raises them."""
+def make_plan(source: Source, layout: str, options: Options, activations: ActivationScales | None = None) -> Plan:
+    """Resolve a destination layout against a source. Problems are in the plan; `Plan.refuse` raises them. `activations` are the user's, for static scales."""
     rules = layout_of(layout)
     demands = rules.requires(source, options)
+    if options.keep_scales and not source.coded:
+        demands = [*demands, Problem("keep-scales", "its weights are plain values: there are no scales to keep", source.checkpoint.label, "leave --keep-scales out")]
     problems = source.problems + demands
     if demands:
         return Plan(source, layout, options, [], problems)
-    resolver = Resolver(source, options)
+    resolver = Resolver(source, options, layout, activations)
     targets = [resolver.target(s) for s in rules.stored(source, options)]
     known = {p.where for p in problems}
-    problems = problems + [p for p in resolver.problems if p.where not in known]
+    problems = problems + resolver.without_activations() + [p for p in resolver.problems if p.where not in known]
     return Plan(source, layout, options, targets, _without_echo(problems))
 
 
@@ -177,8 +183,11 @@ def _without_echo(problems: list[Problem]) -> list[Problem]:
 class Resolver:
     """Turns stored destination tensors into targets, one after the other."""
 
-    def __init__(self, source: Source, options: Options) -> None:
-        self.source, self.options = source, options
+    def __init__(self, source: Source, options: Options, layout: str, activations: ActivationScales | None = None) -> None:
+        self.source, self.options, self.activations = source, options, activations
+        self.static = layout in ROWS and "static" in ROWS[layout].activations
+        self.lacking: list[str] = []  # modules for which the user's file has no scale
+        self.used: set[str] = set()
         self.problems: list[Problem] = []
         stated = source.checkpoint.manifest.get("options")
         self.stated = stated if isinstance(stated, dict) else {}
@@ -191,18 +200,48 @@ class Resolver:
         pieces = [piece for part in stored.placement.parts for piece in self._pieces(stored, part, encoding)]
         if stored.scale_part and encoding.block and (encoding.block[1] or stored.placement.cols) >= stored.scale_part.cols:
             pieces += [piece._replace(scale_only=True) for piece in self._pieces(stored, stored.scale_part, encoding)]
-        return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces), self._carried(encoding, pieces))
+        kept = kept_for(self.source, stored, encoding)
+        if kept and any(piece.step.kind is Kind.QUANTIZE for piece in pieces):
+            pieces = [piece._replace(step=restoring(piece.step)) for piece in pieces]
+        return Target(stored if stored.encoding else stored._replace(encoding=encoding), encoding, tuple(pieces), self._carried(encoding, pieces) or _kept_inputs(encoding, kept), kept)
 
-    def _carried(self, encoding: Encoding, pieces: list[Piece]) -> dict[str, Tensor]:
-        """Scales of the layer's input, where source and destination count them alike: for codes of the same element."""
+    def _given(self, encoding: Encoding, sources: set[int]) -> dict[str, Tensor | float]:
+        """The user's scale of the layer's input; parts of one weight have the same input."""
+        field = field_of(encoding)
+        if field is None or self.activations is None:
+            return {}
+        stems = {self.source.bound[n].stored.stem for n in sources}
+        self.used |= stems
+        lacking = sorted(stems - self.activations.values.keys())
+        self.lacking += lacking
+        return {} if lacking else {field.suffix: converted(max(self.activations.values[s] for s in stems), encoding, field)}
+
+    def without_activations(self) -> list[Problem]:
+        """One problem for all modules that the user's file leaves out, and one for those that it names and nobody has."""
+        if self.activations is None:
+            return []
+        found = []
+        if self.lacking:
+            found.append(Problem("activation-scales", f"no scale for {len(self.lacking):,} of {len(self.used):,} modules", self.lacking[0] + ".input_scale",
+                                 "the file of --activation-scales must name every module that is quantized"))
+        surplus = sorted(self.activations.values.keys() - self.used)
+        if surplus:
+            found.append(Problem("activation-scales", f"{len(surplus):,} scales are of modules that are not quantized here", surplus[0] + ".input_scale",
+                                 "take them out of the file, or look whether it is of this checkpoint"))
+        return found
+
+    def _carried(self, encoding: Encoding, pieces: list[Piece]) -> dict[str, Tensor | float]:
+        """Scales of the layer's input: the user's, else the source's, where it and the destination count them alike: for codes of the same element."""
         sources = {f.source for p in pieces for f in p.fragments}
+        if self.activations is not None:
+            return self._given(encoding, sources)
         wanted = [f for f in encoding.factors if f.role in (Role.ACTIVATION, Role.ACTIVATION_DIVISOR)]
-        if not wanted or len(sources) != 1:
+        if not self.static or not wanted or len(sources) != 1:
             return {}
         bound = self.source.bound[sources.pop()]
         if bound.encoding.element != encoding.element:
             return {}
-        found = {}
+        found: dict[str, Tensor | float] = {}
         for field in wanted:
             own = next((f for f in bound.encoding.factors if f.role is field.role), None)
             tensor = bound.tensor(own) if own else None
@@ -276,6 +315,11 @@ class Resolver:
         end = min(rows, -(-(part.row + part.rows) // high) * high)
         edge = min(cols, -(-(part.col + part.cols) // wide) * wide)
         return row, col, end - row, edge - col
+
+
+def _kept_inputs(encoding: Encoding, kept: dict[str, Tensor]) -> dict[str, Tensor | float]:
+    """Kept scales of the layer's input."""
+    return {f.suffix: kept[f.suffix] for f in encoding.factors if f.role in (Role.ACTIVATION, Role.ACTIVATION_DIVISOR) and f.suffix in kept}
 
 
 def narrow(part: Part, fragment: Fragment) -> Part:

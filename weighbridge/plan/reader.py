@@ -23,7 +23,7 @@ from weighbridge.formats.fast import read
 from weighbridge.plan.cover import Fragment
 from weighbridge.plan.guard import Guard
 from weighbridge.plan.mapping import MappedFile
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 from weighbridge.plan.wholes import Wholes
 
 CHUNK = 8 << 20  # bytes of scales that are read together
@@ -124,7 +124,7 @@ class Reader:
     @cached_property
     def wholes(self) -> Wholes:
         """What is known of whole weights."""
-        return Wholes(self.source, self.rect)
+        return Wholes(self.source)
 
     def matrix(self, bound: Bound, lead: int = 0) -> QTensor:
         """One matrix of a stored tensor (number `lead` of a stack) with its scales."""
@@ -175,7 +175,7 @@ class Reader:
         """Scales that are NaN, infinite or zero (negative, too, where codes have a sign of their own), with the first place of each tensor."""
         found: dict[int, list[Problem]] = {}
         listed = [(b, f) for b in self.source.bound if b.encoding.quantized for f in b.encoding.stored_fields
-                  if f.role in (Role.SCALE, Role.DIVISOR) and b.tensor(f) is not None]
+                  if f.role in (Role.SCALE, Role.DIVISOR) and b.tensor(f) is not None and not any(i.role is Role.OFFSET for i in f.inner)]
         with self.unchanged():
             for group, raw in self.scales(listed):
                 if _all_good(group, raw):
@@ -240,7 +240,8 @@ def _bad_scale(bound: Bound, tensor: Tensor, values: np.ndarray) -> list[Problem
     width = tensor.shape[-1] if tensor.shape else 1
     grid = values.reshape(-1, width)
     bad = ~(grid > 0) | ~np.isfinite(grid)
-    if bound.stored.scale_slots or len(bound.stored.placement.parts) > 1 or bound.stored.placement.stacked:
+    placed = bound.stored.placement
+    if bound.stored.scale_slots or sum(p.rows * p.cols for p in placed.parts) < placed.lead * placed.rows * placed.cols:
         grid, bad = _real_cells(bound, grid, bad)
     if not bad.any():
         return []

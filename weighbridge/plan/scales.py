@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from weighbridge.formats.scheme import Field
-from weighbridge.plan.source import Bound, Source
+from weighbridge.formats.element import ELEMENTS
+from weighbridge.formats.scheme import Field, Role
+from weighbridge.models.fused import partners
+from weighbridge.layouts.source import Bound, Source
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,17 +24,25 @@ class ScaleLooks:
     def of(self, bound: Bound) -> ScaleLook:
         look = self.looks.get(id(bound))
         if look is None:
-            look = self.looks[id(bound)] = ScaleLook(self.source, bound)
+            look = self.looks[id(bound)] = ScaleLook(self.source, bound, lambda: self._joined(bound))
         return look
+
+    def _joined(self, bound: Bound) -> list[ScaleLook]:
+        names = {name for part in bound.stored.placement.parts for name in partners(part.weight)}
+        numbers = {number for name in names for number, _ in self.source.holders.get(name, ())}
+        others = [self.source.bound[number] for number in sorted(numbers)]
+        return [self.of(other) for other in others if other is not bound and other.encoding.scheme == bound.encoding.scheme]
 
 
 class ScaleLook:
     """The scales of one stored weight. `asked` says whether an answer depended on their values."""
 
-    def __init__(self, source: Source, bound: Bound) -> None:
-        self.source, self.bound = source, bound
+    def __init__(self, source: Source, bound: Bound, joined: Callable[[], list[ScaleLook]]) -> None:
+        """`joined`: looks at the weights that readers join with this one, as far as their scales are of its kind."""
+        self.source, self.bound, self.joined = source, bound, joined
         self.asked = False
         self._grids: dict[str, np.ndarray] = {}
+        self._kept: dict[str, np.ndarray] = {}
         self._answers: dict[object, int] = {}  # a stack of experts is asked for each of them
 
     def powers(self) -> bool:
@@ -46,6 +56,42 @@ class ScaleLook:
     def zeros_are(self, value: int) -> bool:
         """Whether every zero point is `value`."""
         return bool(self._once(value, lambda: bool((self._own(self.bound.encoding.zero) == value).all())))
+
+    def zeros_wrap(self) -> bool:
+        """Whether a zero point is the largest of its range."""
+        zero = self.bound.encoding.zero
+        assert zero is not None
+        return bool(self._once("wrap", lambda: bool((self._own(zero) >= ELEMENTS[zero.element].largest).any())))
+
+    def in_order(self) -> bool:
+        """Whether the groups of input channels lie one after the other; so they do where no tensor says otherwise."""
+        order = next((f for f in self.bound.encoding.factors if f.role is Role.ORDER), None)
+        return order is None or self.bound.tensor(order) is None or bool(self._once("order", lambda: self._in_order(order)))
+
+    def _in_order(self, order: Field) -> int:
+        import numpy as np
+
+        own, block = self._own(order).reshape(-1), self.bound.encoding.block
+        group = max(block) if block else 0
+        return bool(np.array_equal(own, np.arange(len(own)) // group if group else np.zeros(len(own))))
+
+    def whole_powers(self) -> bool:
+        """Whether the scale of the whole tensor is a power of two."""
+        import numpy as np
+
+        return bool(self._once("whole", lambda: bool((np.frexp(self.whole())[0] == 0.5).all())))
+
+    def whole_shared(self) -> bool:
+        """Whether the weights that readers join with this one have the same scale of the whole tensor."""
+        return bool(self._once("shared", lambda: all((look.whole() == self.whole()[0]).all() for look in (self, *self.joined()))))
+
+    def whole(self) -> np.ndarray:
+        """The scales of the whole tensor, one for each matrix of a stack."""
+        scale = self.bound.encoding.scale
+        assert scale is not None
+        if "whole" not in self._kept:
+            self._kept["whole"] = self._own(scale.inner[0], (1, 1)).reshape(-1)
+        return self._kept["whole"]
 
     def _once(self, what: object, find: Callable[[], int]) -> int:
         self.asked = True
@@ -91,7 +137,8 @@ class ScaleLook:
         assert own is not None
         return tuple(0 if not wanted or not size else max(1, wanted // size) for wanted, size in zip(block, own, strict=True))  # type: ignore[return-value]
 
-    def _own(self, field: Field | None) -> np.ndarray:
+    def _own(self, field: Field | None, shape: tuple[int, int] | None = None) -> np.ndarray:
+        """A field's own values for matrices of `shape` values, those of a stack one below the other."""
         import numpy as np
 
         from weighbridge.formats import codec
@@ -102,7 +149,9 @@ class ScaleLook:
             assert tensor is not None
             placed = self.bound.stored.placement
             raw = self.source.read(tensor)
-            grids = [codec.own_values(field, part, (placed.rows, placed.cols)) for part in raw.reshape(placed.lead, -1)]
+            shape = shape or (placed.rows, placed.cols)
+            lead = placed.lead if raw.size != field.nbytes(shape) else 1  # one for the whole stack
+            grids = [codec.own_values(field, part, shape) for part in raw.reshape(lead, -1)]
             self._grids[field.suffix] = np.concatenate(grids)
         return self._grids[field.suffix]
 

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from weighbridge.formats.bounds import rounding
 from weighbridge.formats.element import ELEMENTS, Element, contains, difference
-from weighbridge.formats.scheme import Encoding, Field, Role
+from weighbridge.formats.scheme import Encoding, Field, Role, plain
 from weighbridge.layouts.options import Options
 
 
@@ -66,6 +67,22 @@ class Facts(Protocol):
         """Whether every zero point is `value`."""
         ...
 
+    def zeros_wrap(self) -> bool:
+        """Whether a zero point is the largest of its range: GPTQ v1 stores it less one, and zero less one may have become this."""
+        ...
+
+    def in_order(self) -> bool:
+        """Whether the groups of input channels lie one after the other."""
+        ...
+
+    def whole_powers(self) -> bool:
+        """Whether the scale of the whole tensor is a power of two."""
+        ...
+
+    def whole_shared(self) -> bool:
+        """Whether the weights that readers join with this one have the same scale of the whole tensor."""
+        ...
+
 
 class Refusal(NamedTuple):
     """Why there is no way, and what would open one."""
@@ -97,6 +114,10 @@ def choose(source: Encoding, target: Encoding, options: Options, nested: bool, h
     `nested`: every block of the target lies in one block of the source, so scales can be kept. `halved`:
     the source's manifest says that its codes were halved on the way here, so doubling is the way back.
     """
+    if source.zero is not None and ELEMENTS[source.zero.element].bias < 0 and facts.zeros_wrap():
+        top = int(ELEMENTS[source.zero.element].largest) - 1
+        return Refusal(f"a zero point is stored as {top}: GPTQ's first version stores it less one, and some tools wrote 0 so, others {top + 1}",
+                       "ask its makers for a checkpoint of version 2 (checkpoint_format gptq_v2)")
     if not target.quantized:
         return _to_plain(source, target)
     if not source.quantized:
@@ -134,21 +155,23 @@ def _to_plain(source: Encoding, target: Encoding) -> Step | Refusal:
 
 
 def _rounds(name: str, kind: Kind, element: Element, says: str) -> Step:
-    return Step(name, kind, True, element.relative, 0.0, says)
+    return Step(name, kind, True, element.relative, 0.0 if element.exponent >= 8 else element.absolute, says)
 
 
 def quantize(target: Encoding, decoded: bool = False) -> Step:
     """New codes and new scales, by the rule of the target's scheme."""
-    element = ELEMENTS[target.element]
-    relative, absolute = element.relative, element.absolute
-    scale = target.scale
-    if scale is not None and scale.element != "f32" and not scale.inner:
-        # A stored scale that was rounded moves each value once more, and what lies below the smallest normal code with it.
-        more = 0.0 if scale.element == "e8m0" else ELEMENTS[scale.element].relative
-        relative, absolute = relative + more * (1 + relative) if relative else more, absolute * (1 + more)
+    relative, absolute = rounding(target)
     name = "requantize" if decoded else "quantize"
     says = "decoded to F32, new scales, rounded to the nearest code" if decoded else "a new scale for each block, rounded to the nearest code"
     return Step(name, Kind.QUANTIZE, True, relative, absolute, says)
+
+
+RESTORE = "restore"
+
+
+def restoring(step: Step) -> Step:
+    """Quantizing under kept scales, weight by weight: exact where all values are codes under them, else as `step`."""
+    return step._replace(name=RESTORE, says="kept scales where every value is a code under them, as it was; new scales for a weight that changed")
 
 
 def _scaled(step: Step, source: Encoding, target: Encoding) -> Step:
@@ -181,14 +204,24 @@ def _between_fp8(source: Encoding, target: Encoding, options: Options, nested: b
 
 def _keep(source: Encoding, target: Encoding, moved: int, options: Options, facts: Facts) -> Step | Refusal | None:
     """Codes stay. None where only new codes will do. Values of equal codes differ by `moved`, as zero points must."""
+    if any(f.role is Role.ORDER for f in source.factors) and not facts.in_order():
+        return None if options.inexact else Refusal(f"its groups of input channels are in an order of their own (desc_act), and {target.scheme} is written in a row",
+                                                    "add --inexact to quantize again, in a row")
     if target.zero is None and not (facts.zeros_are(-moved) if source.zero else moved == 0):
-        return Refusal("its zero points are not all the middle of the range, and the target has none", "add --zero-points, or choose a layout with zero points")
+        return None if options.inexact else Refusal("its zero points are not all the middle of the range, and the target has none",
+                                                    "add --zero-points, choose a layout with zero points, or add --inexact to quantize again without")
     one, two = source.scale, target.scale
     if one is None or two is None or (bool(one.inner) != bool(two.inner)):
         return None
+    if two.inner and not facts.whole_shared():
+        return None if options.inexact else Refusal("weights that readers join (q, k and v; gate and up) have different scales of the whole tensor, and readers take one for all",
+                                                    "add --inexact to quantize them again under one")
     same_words = [(f.element, f.packing) for f in source.fields if f.weighs] == [(f.element, f.packing) for f in target.fields if f.weighs]
     if one.inner and one.inner[0].role is not two.inner[0].role:
-        return Step("respell", Kind.KEEP, True, 2.0**-23, 0.0, "the same codes and block scales; the tensor's scale becomes its reciprocal, within one unit of F32")
+        if facts.whole_powers():
+            return RESPELL._replace(says="the same codes and block scales; the tensor's scale, a power of two, becomes its reciprocal")
+        return Step("respell", Kind.KEEP, True, 2.0**-21, 0.0,  # five roundings of 2^-24: the reciprocal, and on each side two products
+                    "the same codes and block scales; the tensor's scale becomes its reciprocal, within one unit of F32")
     if contains(two.element, one.element):
         if one.dtype != two.dtype:
             return RESPELL

@@ -6,7 +6,7 @@ Readers put some weights into one (q, k and v; gate and up), and take one scale 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from weighbridge.formats.values import Scratch, values
 from weighbridge.formats.qtensor import QTensor
 from weighbridge.models.fused import partners
 from weighbridge.plan.cover import Fragment, cover
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 
 BAND = 1 << 20  # values that are decoded at a time
 Rect = Callable[[Fragment, int, int, int, int], QTensor]
@@ -23,19 +23,20 @@ Rect = Callable[[Fragment, int, int, int, int], QTensor]
 class Wholes:
     """Looks at whole logical weights of a source, each group of partners once."""
 
-    def __init__(self, source: Source, rect: Rect) -> None:
-        self.source, self.rect = source, rect
+    def __init__(self, source: Source) -> None:
+        self.source = source
         self.known: dict[tuple[str, str], float] = {}
         self.locks: dict[tuple[str, str], threading.Lock] = {}
         self.lock = threading.Lock()
+        self.unchanged: dict[str, bool] = {}  # destination weight -> whether all its values are codes under kept scales
 
-    def largest(self, weight: str, shared: bool) -> float:
-        """The largest magnitude of a weight, and of its partners where a scale is `shared`."""
-        return self._of("largest", weight, shared, self._largest)
+    def largest(self, rect: Rect, weight: str, shared: bool) -> float:
+        """The largest magnitude of a weight, and of its partners where a scale is `shared`. `rect` reads rectangles."""
+        return self._of("largest", weight, shared, lambda name: _largest(self._bands(rect, name)))
 
-    def exponent(self, weight: str, shared: bool) -> float:
+    def exponent(self, rect: Rect, weight: str, shared: bool) -> float:
         """The power of two of the largest scale of a weight, and of its partners where a scale is `shared`."""
-        return self._of("exponent", weight, shared, self._exponent)
+        return self._of("exponent", weight, shared, lambda name: _exponent(self._bands(rect, name)))
 
     def _of(self, what: str, weight: str, shared: bool, look: Callable[[str], float]) -> float:
         names = sorted(n for n in (partners(weight) if shared else (weight,)) if n in self.source.holders)
@@ -47,26 +48,26 @@ class Wholes:
                 self.known[key] = max(look(name) for name in names)
         return self.known[key]
 
-    def _bands(self, weight: str) -> list[QTensor]:
+    def _bands(self, rect: Rect, weight: str) -> Iterator[QTensor]:
         rows, cols = self.source.weight(weight).shape
         step = max(1, BAND // cols)
-        found = []
         for fragment in cover((0, 0, rows, cols), self.source.holders[weight])[0]:
             for row in range(fragment.lrow, fragment.lrow + fragment.lrows, step):
-                found.append(self.rect(fragment, row, fragment.lcol, min(step, fragment.lrow + fragment.lrows - row), fragment.lcols))
-        return found
+                yield rect(fragment, row, fragment.lcol, min(step, fragment.lrow + fragment.lrows - row), fragment.lcols)
 
-    def _largest(self, weight: str) -> float:
-        scratch, largest = Scratch(), 0.0
-        for q in self._bands(weight):
-            region = scratch.array("whole", q.shape, np.float32)
-            values(q, region, scratch)
-            largest = max(largest, float(np.abs(region).max(initial=0)))
-        return largest
 
-    def _exponent(self, weight: str) -> float:
-        found = -200.0
-        for q in self._bands(weight):
-            assert q.scale is not None
-            found = max(found, float(np.frexp(q.scale.own)[1].max(initial=-200)) - 1)
-        return found
+def _largest(bands: Iterable[QTensor]) -> float:
+    scratch, largest = Scratch(), 0.0
+    for q in bands:
+        region = scratch.array("whole", q.shape, np.float32)
+        values(q, region, scratch)
+        largest = max(largest, float(np.abs(region, out=region).max(initial=0)))
+    return largest
+
+
+def _exponent(bands: Iterable[QTensor]) -> float:
+    found = -200.0
+    for q in bands:
+        assert q.scale is not None
+        found = max(found, float(np.frexp(q.scale.own)[1].max(initial=-200)) - 1)
+    return found

@@ -19,7 +19,7 @@ class Shade(NamedTuple):
     text: str
 
 
-# kind (encoding.kinds) -> (word of legends, light, dark).
+# kind (formats.kinds) -> (word of legends, light, dark).
 KINDS: dict[str, tuple[str, Shade, Shade]] = {
     "fp8": ("FP8", Shade("#2b62b3", "#1f4a8a", "#ffffff"), Shade("#3a74c8", "#7fb0f0", "#ffffff")),
     "fp4": ("FP4", Shade("#7a3fa6", "#5c2e80", "#ffffff"), Shade("#8f57bd", "#c79aec", "#ffffff")),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.errors import Usage, WeighbridgeError
 from weighbridge.report import jsontext, visible
 

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from weighbridge.encoding import kernels
+from weighbridge.formats.element import contains
 from weighbridge.formats.qtensor import Grid, QTensor
 from weighbridge.formats.values import Scratch, above_240, address, values
 from weighbridge.layouts.placement import Part, clip
 from weighbridge.plan.cover import Fragment, Rect, cover, overlaps
 from weighbridge.plan.plan import narrow
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 from weighbridge.verify.bounds import Allowances, Relation, with_floor
 from weighbridge.verify.grades import Grade
 
@@ -104,6 +105,8 @@ class Comparer:
         kernels.compare_f32(*address(left), *address(right), *a.shape, grid.scale.ctypes.data, grid.scale.shape[1], *grid.origin, *grid.block,
                             allowed.relative * (1 + 2.0**-10), allowed.absolute * (1 + 2.0**-10), out.ctypes.data)
         _add(grade, out, a.shape, band, left, right, counted)
+        if not same and not a.encoding.quantized and a.encoding.dtype == b.encoding.dtype and not contains("f32", a.encoding.element):
+            _digits(grade, a.codes_RC, b.codes_RC, band)
 
 
 def _add(grade: Grade, out: np.ndarray, shape: tuple[int, int], band: Part, left: np.ndarray, right: np.ndarray, counted: bool) -> None:
@@ -121,6 +124,17 @@ def _add(grade: Grade, out: np.ndarray, shape: tuple[int, int], band: Part, left
         grade.first = (f"{band.weight}: stored row {band.at_row + row}, column {band.at_col + col}: "
                        f"{left[row, col]:.9g} against {right[row, col]:.9g}")
     grade.violations += int(out[4])
+
+
+def _digits(grade: Grade, left: np.ndarray, right: np.ndarray, band: Part) -> None:
+    """F64 has digits that float32 has not: what differs there was in no comparison of values so far."""
+    unlike = np.argwhere((left != right) & (left.astype(np.float32) == right.astype(np.float32)))
+    if len(unlike):
+        row, col = (int(i) for i in unlike[0])
+        grade.differs = True
+        grade.violations += len(unlike)
+        grade.first = grade.first or (f"{band.weight}: stored row {band.at_row + row}, column {band.at_col + col}: "
+                                      f"{left[row, col]:.17g} against {right[row, col]:.17g}")
 
 
 def _same(a: QTensor, b: QTensor) -> bool:

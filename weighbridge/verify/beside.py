@@ -14,7 +14,7 @@ from weighbridge.layouts.placement import Stored
 from weighbridge.models import Inventory
 from weighbridge.plan.cover import Rect, without
 from weighbridge.plan.reader import Reader, field_values
-from weighbridge.plan.source import Bound, Source
+from weighbridge.layouts.source import Bound, Source
 from weighbridge.verify.grades import Beside, Fault
 
 CHUNK = 64 << 20  # bytes that are compared at a time

@@ -18,11 +18,13 @@ from weighbridge.formats.scheme import Encoding, Role
 from weighbridge.layouts import NEURON
 from weighbridge.layouts.options import Options
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.plan.steps import LEGACY, Kind, Refusal, Step, choose
 from weighbridge.verify.hops import Chain, chain, stations
 
 CODES = 3  # roundings to codes in one chain that count: to rows, back to blocks and to rows again is the longest that anybody has a use for
+MOST = 0.45  # share of a value that a chain may take: two roundings to E2M1 take 0.44, and below a half neither side of a comparison may be zero
+FINE = 2.0**-10  # half a step over the largest code: FP8's are finer, those of integers and of E2M1 are not
 SLACK = 2.0 * (1 + 2.0**-7)  # a scale may be this much larger than amax / peak: makers round it up to a power of two, or take a range for an amax
 
 COARSEST = ELEMENTS["e4m3"].largest  # of a value that went through codes on the way: their largest magnitude
@@ -72,7 +74,7 @@ class Relation:
         found = self._steps(first, made, weight, stacked)
         if found is None:
             return _unrelated(first, made)
-        allowed = _together(found, len(self.chain.hops))
+        allowed = _together(found, len(self.chain.hops), made.peak if made.quantized else COARSEST)
         # The kernel counts in shares of A's value; where A was made, that may be the smaller one.
         return allowed._replace(relative=allowed.relative / (1 - allowed.relative)) if self.chain.made_is_a and len(found) > 1 else allowed
 
@@ -95,18 +97,26 @@ class Relation:
         return steps
 
 
-def _together(steps: list[tuple[Step, Encoding]], hops: int) -> Allowed:
-    """The roundings of a chain, one after the other; what one adds passes through the next. Of codes `CODES` count, of each float type one."""
-    codes = sorted(((step.relative, step.absolute) for step, after in steps if after.quantized), reverse=True)[:CODES]
+def _together(steps: list[tuple[Step, Encoding]], hops: int, peak: float) -> Allowed:
+    """The roundings of a chain, one after the other; what one adds passes through the next. Of codes `CODES` count, of each float type one.
+
+    A scale is as large as its codes are few: half a step of INT4 is a fifteenth of the largest value, of FP8 far less. So each step's share of its own
+    scale is counted in the scale that codes up to `peak` would have.
+    """
+    codes = sorted(((step.relative, step.absolute * (1.0 if hops == 1 else peak / after.peak)) for step, after in steps if after.quantized),
+                   key=lambda both: both[0] + both[1] / peak, reverse=True)[:CODES]
     floats = {after.dtype: (step.relative, step.absolute) for step, after in steps if not after.quantized}
     relative, absolute = 1.0, 0.0
     for more in (*codes, *floats.values()):
         relative, absolute = relative * (1 + more[0]), absolute + more[1]
+    # A value may lose to one rounding by its size and to another by the scale. Twice the larger covers the sum of both; where steps by the scale are
+    # as small as FP8's, an eighth does.
+    coarse = any(after.quantized and step.absolute / after.peak > FINE for step, after in steps)
+    relative = min((relative - 1) * (2.0 if coarse and hops > 1 else 1.0), MOST)
     wide = any(step.kind is Kind.QUANTIZE for step, _ in steps)
     if hops == 1:
-        return Allowed(relative - 1, absolute, wide)
-    # A value may lose to one rounding by its size and to another by the scale: an eighth covers the sum of both.
-    return Allowed(relative - 1, absolute * (1 + 2.0**-3), wide, own=False)
+        return Allowed(relative, absolute, wide)
+    return Allowed(relative, absolute * (2.0 if coarse else 1 + 2.0**-3), wide, own=False)
 
 
 def _unrelated(a: Encoding, b: Encoding) -> Allowed:
@@ -118,8 +128,10 @@ def _unrelated(a: Encoding, b: Encoding) -> Allowed:
     found = [choose(a, b, Options(inexact=True), nested, False, Assumed(False))]
     if not a.quantized and not b.quantized:
         found.append(choose(b, a, Options(), nested, False, Assumed(False)))
+    elif a.quantized and b.quantized and _coarseness(a)[0] == _coarseness(b)[0]:  # of one width: as well the other way about
+        found += [s._replace(absolute=0.0) for s in [choose(b, a, Options(inexact=True), nested, False, Assumed(False))] if isinstance(s, Step)]
     steps = [s for s in found if isinstance(s, Step)]
-    relative, absolute = max(((s.relative, s.absolute) for s in steps if s.lossy), default=(0.0, 0.0))
+    relative, absolute = (max((getattr(s, part) for s in steps if s.lossy), default=0.0) for part in ("relative", "absolute"))
     return Allowed(relative, absolute, any(s.kind is Kind.QUANTIZE for s in steps))
 
 
@@ -138,11 +150,23 @@ class Assumed:
     def zeros_are(self, value: int) -> bool:
         return self.exact
 
+    def zeros_wrap(self) -> bool:
+        return False
 
-def _coarseness(encoding: Encoding) -> float:
-    """Half a step of a code over the largest one: what rounding to it does to a block."""
+    def in_order(self) -> bool:
+        return self.exact
+
+    def whole_powers(self) -> bool:
+        return False
+
+    def whole_shared(self) -> bool:
+        return self.exact
+
+
+def _coarseness(encoding: Encoding) -> tuple[int, float]:
+    """Fewer bits are coarser; of equally many, steps that do not shrink with the value: half a step over the largest code, 0 for floats."""
     element = ELEMENTS[encoding.element]
-    return max(element.relative, element.absolute / element.largest)
+    return -element.bits, 0.0 if element.kind == "float" else element.absolute / element.largest
 
 
 def _with_block_of(made: Encoding, after: Encoding) -> Encoding:
@@ -191,7 +215,7 @@ class Allowances:
         largest value of the whole weight does.
         """
         everywhere = (1 << 30, 1 << 30)
-        if not allowed.absolute or not (first.encoding.quantized or made.encoding.quantized):
+        if not allowed.absolute:
             return Grid(np.ones((1, 1), np.float32), (0, 0), everywhere)
         coded = made if made.encoding.quantized else first
         peak = made.encoding.peak if made.encoding.quantized else COARSEST

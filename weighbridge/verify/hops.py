@@ -17,7 +17,7 @@ from weighbridge.formats.scheme import Encoding, plain
 from weighbridge.layouts import LAYOUTS
 from weighbridge.layouts import layout as layout_of
 from weighbridge.layouts.options import Options
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 
 MOST = 64  # hops of one chain; a longer one explains nothing
 KINDS = 16  # different ones among them: each asks its layout once for every weight

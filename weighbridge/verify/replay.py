@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.checkpoint.dtypes import BITS
 from weighbridge.convert.fill import slab_bytes
 from weighbridge.convert.shape import SlabPlan, file_shape, slabs
@@ -22,7 +22,7 @@ from weighbridge.formats.values import Scratch
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.plan import Plan, Target, make_plan
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.verify.hops import hop_of
 
 
@@ -47,6 +47,8 @@ def replay_of(first: Source, made: Source) -> tuple[Plan | None, str]:
     if checkpoint.manifest.get("version") != __version__:
         return None, f"another version made it ({str(checkpoint.manifest.get('version'))[:40]}); this is {__version__}"
     try:
+        if hop.options.activations:
+            return None, "its scales of activations came from a file that is not here"
         plan = make_plan(first, hop.layout, hop.options)
     except WeighbridgeError as error:
         return None, f"the conversion that its manifest names is refused: {error.first.message}"

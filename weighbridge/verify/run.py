@@ -16,12 +16,13 @@ from typing import TypeVar
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
 from weighbridge.convert.threads import thread_count
-from weighbridge.errors import Problem, Refused, WeighbridgeError
+from weighbridge.errors import Problem, Refused, WeighbridgeError, folded
+from weighbridge.formats.element import PLAIN
 from weighbridge.formats.values import Scratch
 from weighbridge.layouts.placement import Part
 from weighbridge.plan.bind import bind
 from weighbridge.plan.reader import Reader
-from weighbridge.plan.source import Source
+from weighbridge.layouts.source import Source
 from weighbridge.verify import beside
 from weighbridge.verify.bands import Comparer, Job, jobs_of
 from weighbridge.verify.bounds import Relation
@@ -51,7 +52,7 @@ def verify(a: Checkpoint, b: Checkpoint, *, sample: int = 0, seed: int = 0, prog
 def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progress | None) -> Report:
     """Two sides whose values are not read: equal bytes are equal weights. Different bytes are no verdict, and nor are different names."""
     if not beside.same_headers(a, b) or a.problems or b.problems:
-        raise Refused(why)
+        raise Refused(folded(why))
     one, two = Reader(beside.bare(a)), Reader(beside.bare(b))
     report = Report(a.label, b.label, ("as stored", "as stored"), how="bytes")
     done, total, differ = 0, sum(t.nbytes for t in a.tensors.values()), []
@@ -67,7 +68,7 @@ def _by_bytes(a: Checkpoint, b: Checkpoint, why: list[Problem], progress: Progre
     if differ:
         name, place = differ[0]
         says = f"the bytes of {len(differ):,} of {len(a.tensors):,} tensors differ; whether their values do cannot be said"
-        raise Refused([*why, Problem("bytes-differ", says, f"{name}: byte {place:,}", "compare them with a tool that reads this form")])
+        raise Refused([*folded(why), Problem("bytes-differ", says, f"{name}: byte {place:,}", "compare them with a tool that reads this form")])
     return report
 
 
@@ -86,6 +87,7 @@ class _Run:
         one, two = self.one.source, self.two.source
         self.report.sampled = sample
         jobs, lost = jobs_of(one, two)
+        jobs, lost = self._without_integers(jobs, lost)
         self._names(lost)
         chosen = None
         if sample and sample < len(jobs):
@@ -115,6 +117,19 @@ class _Run:
             if self.progress:
                 self.progress(self.done, self.total)
             yield result
+
+    def _without_integers(self, jobs: list[Job], lost: list[str]) -> tuple[list[Job], list[str]]:
+        """Jobs for values that are floats, or codes with a scale. Counters, masks and tables of an unknown model are compared as bytes."""
+        left = []
+        for job in jobs:
+            name = job.bound.weight.name
+            if job.bound.encoding.quantized or job.bound.encoding.dtype in PLAIN:
+                left.append(job)
+            elif beside.alike(self.one.source.checkpoint.tensors.get(name), self.two.source.checkpoint.tensors.get(name)):
+                self.both.append(name)
+            else:
+                lost = [*lost, name]
+        return left, lost
 
     def _names(self, lost: list[str]) -> None:
         """What one side lacks or has too much of. A tensor that no weight explains is surplus only where the other side has none like it."""

@@ -79,7 +79,7 @@ def test_problems_are_marked_and_told(tmp_path: Path) -> None:
     tensors, config = m2(layers=2)
     tensors["model.layers.1.self_attn.q_proj.weight_scale_inv"] = ("F32", (3, 3))
     text = draw_text.text(drawn(build(tmp_path / "m", tensors, config)))
-    assert "q_proj ! " in text and "!  model.layers.1.self_attn.q_proj: scale [3, 3] beside" in text
+    assert "q_proj ! " in text and "!  model.layers.1.self_attn.q_proj: weight_scale_inv is [3, 3]" in text
     assert text.count(" ! ") == 1
 
 

@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 import pytest
 
 from weighbridge.check.rule import rules
-from weighbridge.lessons import containers, formats, pages, term, wide
+from weighbridge.formats.schemes import SCHEMES
+from weighbridge.lessons import containers, elements, formats, pages, term, wide
 from weighbridge.report import webpage
 from weighbridge.report.explain import html as explain_html
 from weighbridge.report.explain import text as explain_text
 
-WORDS = (*formats.SMALL, *containers.CONTAINERS, *wide.WIDE, *term.terms(), "terms", "rules", "skip-list", "WB101", "WB304")
+WORDS = (*formats.SMALL, *containers.CONTAINERS, *wide.WIDE, *elements.elements(), *SCHEMES, *term.terms(), "terms", "formats", "rules", "skip-list", "WB101", "WB304")
 VOID = {"meta", "br", "link", "input", "hr"}
 
 

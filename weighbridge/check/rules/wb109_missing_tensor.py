@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weighbridge.check.case import Case
+from weighbridge.check.expected import expected
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
@@ -31,7 +32,7 @@ RULE = Rule("WB109", "missing-tensor", "error")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    due = case.expected
+    due = expected(case)
     if due.foreign_names:
         yield RULE.finding("The names in the files are not those that the model_type has", Where(key="config.json: model_type"),
                            evidence=f"none of {due.total:,} weights of {case.checkpoint.model_type} is here; {due.foreign_names}",

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weighbridge.check.case import Case
+from weighbridge.check.expected import expected
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
@@ -30,9 +31,9 @@ RULE = Rule("WB110", "surplus-tensor", "warning")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    surplus = case.expected.surplus
+    surplus = expected(case).surplus
     if surplus:
         yield RULE.finding("The files hold weights that the model does not have", Where(module=folded(surplus), count=len(surplus)),
-                           evidence=f"{len(surplus):,} modules are not in {case.expected.by}",
+                           evidence=f"{len(surplus):,} modules are not in {expected(case).by}",
                            consequence="KeyError in vLLM; dropped in silence or with a warning elsewhere",
                            fix="remove them, or take the config.json that belongs to these files")

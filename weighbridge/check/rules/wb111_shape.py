@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weighbridge.check.case import Case
+from weighbridge.check.expected import expected
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
@@ -30,7 +31,7 @@ RULE = Rule("WB111", "shape", "error")
 
 def find(case: Case) -> Iterator[Finding]:
     groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
-    for module, have, want in case.expected.shapes:
+    for module, have, want in expected(case).shapes:
         groups.setdefault((have, want), []).append(module.path)
     for (have, want), paths in groups.items():
         axis = next((i for i, (a, b) in enumerate(zip(have, want, strict=False)) if a != b), min(len(have), len(want)))

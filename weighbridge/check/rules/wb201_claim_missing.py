@@ -45,7 +45,7 @@ def find(case: Case) -> Iterator[Finding]:
                        "Promotion for Float8 Types is not supported", fix=_fix(case, found))
 
 
-def _fix(case: Case, found: list[claim_find.Stored]) -> Fix:
+def _fix(case: Case, found: list[claim_find.StoredKind]) -> Fix:
     block = claim_find.fitting_block(case)
     if {s.encoding for s in found} != {"fp8"} or block is None or {s.pair.row.scale_suffix for s in found} != {".weight_scale_inv"}:
         return Fix("put the publisher's quantization_config back into config.json")

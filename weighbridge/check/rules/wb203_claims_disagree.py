@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.rule import Rule
-from weighbridge.check.stated import Stated
+from weighbridge.formats.stated import Stated
 
 RULE = Rule("WB203", "claims-disagree", "error")
 SHOWN = {"family": "quant_method", "algo": "quant_algo", "block": "block", "group": "group_size", "bits": "bits"}

@@ -26,7 +26,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Edit, Finding, Fix, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
-from weighbridge.check.stated import Stated
+from weighbridge.formats.stated import Stated
 
 RULE = Rule("WB205", "strategy-refuted", "error")
 
@@ -58,7 +58,7 @@ def _strategies(claim: Stated) -> set[str]:
                                                                                                      set()) if claim.family == "modelopt" else set()
 
 
-def _strategy(s: claim_find.Stored) -> str:
+def _strategy(s: claim_find.StoredKind) -> str:
     """By the scale's shape alone: one value, a column of rows, or a grid. Empty where that leaves two readings."""
     rows, columns = s.shape[-2:] if len(s.shape) >= 2 else (1, 1)
     grid = tuple(n for n in s.scale_shape[-2:])

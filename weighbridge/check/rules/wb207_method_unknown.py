@@ -25,7 +25,8 @@ from weighbridge.check.claim_keys import METHODS, UNKNOWN
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.check.stated import method_family, read_by
+from weighbridge.check.claim_keys import read_by
+from weighbridge.formats.claim import method_family
 
 RULE = Rule("WB207", "method-unknown", "error", tuple(METHODS), {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "SGLang main",
                                                                   "tensorrt-llm": "TensorRT-LLM main", "llama.cpp": "llama.cpp master"})

@@ -25,7 +25,7 @@ from weighbridge.check.claim_keys import METHODS, PLACES
 from weighbridge.check.finding import Edit, Finding, Fix, Where
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.check.stated import read_by
+from weighbridge.check.claim_keys import read_by
 
 RULE = Rule("WB208", "claim-place-unread", "error", tuple(METHODS), {"transformers": "transformers 5.23.0", "vllm": "vLLM main",
                                                                      "sglang": "SGLang main",

@@ -28,12 +28,13 @@ from weighbridge.check.finding import Finding, Fix, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
+from weighbridge.check.views import view_of
 
 RULE = Rule("WB209", "list-key-unread", "error", ("transformers", "vllm", "sglang", "tensorrt-llm"), skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     if not view.reader or not view.unread or view.claim is None:
         return
     open_ = [b for b in view.candidates if not b.coded and not b.skipped]

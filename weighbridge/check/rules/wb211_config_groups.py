@@ -24,7 +24,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.check.stated import read_by
+from weighbridge.check.claim_keys import read_by
 
 RULE = Rule("WB211", "config-groups", "error", ("llama.cpp",), {"llama.cpp": "llama.cpp master"})
 FORMATS = ("float-quantized", "int-quantized", "naive-quantized", "pack-quantized", "nvfp4-pack-quantized", "mxfp4-pack-quantized")

@@ -26,7 +26,8 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Edit, Finding, Fix, Where
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.check.stated import Stated, read_by
+from weighbridge.check.claim_keys import read_by
+from weighbridge.formats.stated import Stated
 
 RULE = Rule("WB215", "value-refused", "error", ("transformers", "vllm", "sglang", "tensorrt-llm"),
             {"transformers": "transformers 5.23.0", "vllm": "vLLM main", "sglang": "SGLang main", "tensorrt-llm": "TensorRT-LLM main"})

@@ -25,7 +25,8 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.check.stated import method_family, read_by
+from weighbridge.check.claim_keys import read_by
+from weighbridge.formats.claim import method_family
 
 RULE = Rule("WB216", "quantization-flag", "error", ("vllm", "sglang"), {"vllm": "vLLM main", "sglang": "SGLang main"})
 OVERRIDES = frozenset({"gptq", "awq", "auto-round", "inc", "moe_wna16", "bitblas", "gptq_bitblas", "w8a8_fp8", "w8a8_int8"})

@@ -29,12 +29,13 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
+from weighbridge.check.views import view_of
 
 RULE = Rule("WB301", "listed-but-quantized", "error", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     split = skip_find.in_split(view) if view.reader else set()
     entries, modules = [], {}
     for entry in view.entries if view.reader else ():

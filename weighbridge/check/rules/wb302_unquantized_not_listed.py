@@ -28,12 +28,13 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_prefix import other_prefix
+from weighbridge.check.views import view_of
 
 RULE = Rule("WB302", "unquantized-not-listed", "error", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     if not view.reader or not any(b.coded for b in view.built) or any(view.unread.values()):
         return  # without codes WB202 speaks, with a list under another key WB209
     split = skip_find.in_split(view)

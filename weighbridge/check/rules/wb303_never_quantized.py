@@ -25,13 +25,14 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
+from weighbridge.check.views import view_of
 
 RULE = Rule("WB303", "never-quantized", "error", skip_find.READERS, skip_find.READ_IN)
 WHAT = {"lm_head": "the head", "router": "routers", "embedding": "the embedding"}
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     found = [b for b in view.built if b.candidate is False and b.coded and not b.draft and b.role in WHAT] if view.reader else []
     if found:
         what = " and ".join(dict.fromkeys(WHAT[b.role] for b in found))

@@ -28,13 +28,14 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
+from weighbridge.check.views import view_of
 from weighbridge.runtimes.skip import RULES
 
 RULE = Rule("WB304", "matches-too-much", "error", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     entries, modules, meant = [], {}, []
     for entry in view.entries if view.reader else ():
         hit = skip_find.entry_hits(view, entry)

@@ -26,13 +26,14 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
+from weighbridge.check.views import view_of
 from weighbridge.runtimes import shown
 
 RULE = Rule("WB305", "entry-fails", "error", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     failing = {entry: view.failure(entry) for entry in view.entries if view.failure(entry)} if view.reader else {}
     if failing:
         first = next(iter(failing))

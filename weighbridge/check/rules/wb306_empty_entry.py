@@ -26,12 +26,13 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Where
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
+from weighbridge.check.views import view_of
 
 RULE = Rule("WB306", "empty-entry", "error", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     empty = [entry for entry in view.entries if not entry.strip()] if view.reader else []
     if not empty:
         return

@@ -27,14 +27,14 @@ from weighbridge.check.finding import Finding, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
-from weighbridge.check.views import View
+from weighbridge.check.views import View, view_of
 from weighbridge.runtimes.skip import RULES
 
 RULE = Rule("WB307", "fused-parts-differ", "error", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     if not view.reader:
         return
     groups = {name: parts for name, parts in skip_find.fused_groups(view).items() if skip_find.disagree(parts)}

@@ -29,12 +29,13 @@ from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_prefix import other_prefix
+from weighbridge.check.views import view_of
 
 RULE = Rule("WB308", "list-other-prefix", "error", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     renamed = other_prefix(view, case.patience) if view.reader else {}
     paths = {path for hit in renamed.values() for path in hit}
     found = [b for b in view.built if b.path in paths]

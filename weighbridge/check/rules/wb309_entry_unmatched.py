@@ -27,13 +27,14 @@ from weighbridge.check.finding import Finding, Where
 from weighbridge.check.fold import folded
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
+from weighbridge.check.views import view_of
 from weighbridge.runtimes.skip import RULES
 
 RULE = Rule("WB309", "entry-unmatched", "note", skip_find.READERS, skip_find.READ_IN)
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     if not view.reader:
         return
     silent = [e for e in view.entries if e.strip() and not view.hits(e) and not view.failure(e) and not view.refusal(e)]

@@ -29,14 +29,14 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_build import Built
-from weighbridge.check.views import View
+from weighbridge.check.views import View, view_of
 
 RULE = Rule("WB310", "draft-layers", "warning", ("vllm", "sglang"), skip_find.READ_IN)
 ONLY = "only with speculative decoding: "
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     drafts = [b for b in view.built if b.draft]
     table = _outside_table(view, drafts)
     if table:

@@ -28,12 +28,12 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 from weighbridge.check.skip_build import Built
-from weighbridge.check.views import View
+from weighbridge.check.views import View, view_of
 
 RULE = Rule("WB312", "reader-fault", "error", ("vllm",), {"vllm": "vLLM main, issues"})
 
 
-class Fault(NamedTuple):
+class ReaderFault(NamedTuple):
     """`mended` is the first version without it, empty where none is known; then it is a warning for every version."""
 
     mended: str
@@ -66,18 +66,18 @@ def _eagle3(case: Case, view: View) -> list[Built]:
 
 
 FAULTS = (
-    Fault("0.11.1", "the ignore list is not read for experts", "a load error at the first weight of the plain experts", _plain_experts),
-    Fault("0.6.6", "Qwen2 doubles the prefix of its layers (layers.N.layers.), so the list matches nothing",
+    ReaderFault("0.11.1", "the ignore list is not read for experts", "a load error at the first weight of the plain experts", _plain_experts),
+    ReaderFault("0.6.6", "Qwen2 doubles the prefix of its layers (layers.N.layers.), so the list matches nothing",
           "KeyError: 'layers.0.self_attn.qkv_proj.weight'", _qwen2_parts),
-    Fault("", "`.conv.` becomes `.short_conv.` in the list and not in the layer",
+    ReaderFault("", "`.conv.` becomes `.short_conv.` in the list and not in the layer",
           "AttributeError: 'MergedColumnParallelLinear' object … weight_loader", _short_conv),
-    Fault("", "the prefix of EAGLE3's attention lacks `.self_attn`, so the list does not match it", "AssertionError (shape) in load_qkv_weight",
+    ReaderFault("", "the prefix of EAGLE3's attention lacks `.self_attn`, so the list does not match it", "AssertionError (shape) in load_qkv_weight",
           _eagle3),
 )
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    view = case.view(target)
+    view = view_of(case, target)
     if not view.reader or not any(b.coded for b in view.built):
         return
     for fault in FAULTS:

@@ -26,7 +26,7 @@ from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.modules import Module
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at, block_compressed, block_fp8, claim_edits, form
-from weighbridge.check.scale_names import Wanted, wrong_names
+from weighbridge.check.scale_names import ScaleNames, wrong_names
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB404", "scale-name", "error", ("transformers", "vllm", "sglang", "neuron", "tensorrt-llm"),
@@ -48,7 +48,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
                        fix=_fix(case, first, want), runtime=target.runtime)
 
 
-def _fix(case: Case, first: Module, want: Wanted) -> Fix:
+def _fix(case: Case, first: Module, want: ScaleNames) -> Fix:
     rename = f"rename {first.scale_suffix} to {want.suffixes[0]} in the files"
     family, block = form(case).family, first.kind.block
     if family == "fp8" and first.scale_suffix == ".weight_scale" and block and block == (case.claims.blocks or (None,))[0]:

@@ -34,7 +34,7 @@ CONVERT = "weighbridge convert SRC DST --to hf-bf16"
 
 
 def find(case: Case, target: Target) -> Iterator[Finding]:
-    if not any(_ragged(pair.kind.block, heads) for key in case.survey.keys.values() for heads, pair in key.pairs.items() if pair.kind.block):
+    if not any(_ragged(pair.kind.block, pair.shape) for key in case.survey.keys.values() for pair in key.pairs.values() if pair.kind.block):
         return
     refused: list[Module] = []
     silent: list[Module] = []
@@ -52,9 +52,8 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
             yield _finding(modules, title, modules is silent, "error" if sure else "warning")
 
 
-def _ragged(block: tuple[int, int] | None, heads: object) -> bool:
-    """Whether a pair of headers (dtype, shape, …) has rows or columns that are no multiple of its block."""
-    shape = heads[1] if isinstance(heads, tuple) else ()
+def _ragged(block: tuple[int, int] | None, shape: tuple[int, ...]) -> bool:
+    """Whether a shape has rows or columns that are no multiple of its block."""
     return block is not None and len(shape) == 2 and bool(shape[0] % block[0] or shape[1] % block[1])
 
 

@@ -23,10 +23,11 @@ from collections.abc import Iterator
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
+from weighbridge.check.scales import scales_of
 
 RULE = Rule("WB420", "scales-sampled", "note")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    if case.scale_bytes != "none" and case.scales.told:
-        yield RULE.finding("Only a part of the scale values was read", evidence=case.scales.told, fix="check a local copy to have all values read")
+    if case.scale_bytes != "none" and scales_of(case).told:
+        yield RULE.finding("Only a part of the scale values was read", evidence=scales_of(case).told, fix="check a local copy to have all values read")

@@ -24,14 +24,14 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at
-from weighbridge.check.scales import select
+from weighbridge.check.scales import scales_of, select
 
 RULE = Rule("WB421", "scale-not-finite", "error")
 WHAT = {"weight": "Scales of weights", "global": "Second scales of weights", "input": "Scales of activations", "kv": "Scales of the KV cache"}
 
 
 def find(case: Case) -> Iterator[Finding]:
-    scales = case.scales
+    scales = scales_of(case)
     if not scales.read or not (scales.nan.any() or scales.infinite.any()):
         return
     for part, what in WHAT.items():

@@ -25,14 +25,14 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at
-from weighbridge.check.scale_values import FLOATS, vanishing, weight_of
-from weighbridge.check.scales import select
+from weighbridge.check.scale_values import coded_in_floats, vanishing
+from weighbridge.check.scales import scales_of, select
 
 RULE = Rule("WB422", "scale-zero-negative", "error")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    scales = case.scales
+    scales = scales_of(case)
     if not scales.read or not (scales.zero.any() or scales.negative.any()):
         return
     for part, what in (("global", "Second scales of weights"), ("input", "Scales of activations"), ("kv", "Scales of the KV cache")):
@@ -52,6 +52,4 @@ def find(case: Case) -> Iterator[Finding]:
 
 
 def _float(case: Case, place: int) -> bool:
-    source = case.scales.sources[place]
-    weight = weight_of(case, source.name, source.key)
-    return weight is not None and weight.dtype in FLOATS
+    return coded_in_floats(case, scales_of(case).sources[place].key)

@@ -28,12 +28,13 @@ from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at, form
 from weighbridge.check.scale_values import Implausible, implausible
+from weighbridge.check.scales import scales_of
 
 RULE = Rule("WB423", "scale-implausible", "error")
 
 
 def find(case: Case) -> Iterator[Finding]:
-    if not case.scales.read:
+    if not scales_of(case).read:
         return
     found = implausible(case)
     for inverse in (True, False):

@@ -26,6 +26,7 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at
 from weighbridge.check.scale_values import ones
+from weighbridge.check.scales import scales_of
 
 RULE = Rule("WB424", "scale-placeholder", "warning")
 TEXTS = {"weight": ("Scales of weights are exactly 1.0", "no error: weights were cast without a scale, and small ones became zero", "quantize again with measured scales"),
@@ -34,7 +35,7 @@ TEXTS = {"weight": ("Scales of weights are exactly 1.0", "no error: weights were
 
 
 def find(case: Case) -> Iterator[Finding]:
-    for part, (title, consequence, fix) in TEXTS.items() if case.scales.read else ():
-        names, total = ones(case.scales, part)
+    for part, (title, consequence, fix) in TEXTS.items() if scales_of(case).read else ():
+        names, total = ones(scales_of(case), part)
         if names:
             yield RULE.finding(title, at(names), evidence=f"{len(names):,} of {total:,} tensors read hold nothing but 1.0", consequence=consequence, fix=fix)

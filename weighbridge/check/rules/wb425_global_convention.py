@@ -25,6 +25,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at, form
+from weighbridge.check.scales import scales_of
 
 RULE = Rule("WB425", "global-convention", "error")
 MULTIPLIER, DIVISOR = "weight_scale_2", "weight_global_scale"
@@ -52,7 +53,7 @@ def find(case: Case) -> Iterator[Finding]:
 def _by_value(case: Case, leaf: str, wrong: Callable[[float], bool], text: str) -> Iterator[Finding]:
     import numpy as np
 
-    scales = case.scales
+    scales = scales_of(case)
     places = [place for place in scales.places_of("input" if leaf.startswith("input") else "global") if scales.sources[place].name.endswith("." + leaf) and scales.finite[place] and scales.least[place] > 0]
     if not places:
         return

@@ -26,6 +26,7 @@ from weighbridge.check.case import Case
 from weighbridge.check.finding import Edit, Finding, Fix, Remove
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_forms import at, form
+from weighbridge.check.scales import scales_of
 from weighbridge.check.settings import Target
 
 RULE = Rule("WB427", "scale-not-power-of-two", "warning", ("transformers", "vllm", "sglang"),
@@ -38,7 +39,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     blackwell = case.settings.device.lower().startswith(BLACKWELL)
     if not case.claims.blocks or not (claimed or (blackwell and target.runtime != "transformers")):
         return
-    scales = case.scales
+    scales = scales_of(case)
     places = [place for place in scales.places_of("weight") if scales.sources[place].tensor.dtype in ("F32", "BF16") and scales.finite[place]]
     other = [scales.sources[place].name for place in places if not scales.powers[place] and scales.least[place] >= 0 and scales.largest[place] > 0]
     if not other:

@@ -26,6 +26,7 @@ from weighbridge.check.finding import Finding
 from weighbridge.check.rule import Rule
 from weighbridge.check.scale_codes import Codes, codes, told
 from weighbridge.check.scale_forms import at
+from weighbridge.check.scales import scales_of
 
 RULE = Rule("WB430", "scale-rounding", "error")
 LEAST = 16  # blocks; fewer prove nothing
@@ -33,7 +34,7 @@ TOP, LOW = 0x7E, 0x60  # 448, and 32
 
 
 def find(case: Case) -> Iterator[Finding]:
-    scales = case.scales
+    scales = scales_of(case)
     if not scales.read:
         return
     after: list[Codes] = []

@@ -60,5 +60,5 @@ def _norms(case: Case) -> dict[str, int]:
     """How many norms are as long as all heads together, by key."""
     whole = _widths(case)
     return {name: pair.count for name, key in case.survey.keys.items() if name.endswith(("q_norm.weight", "k_norm.weight")) and key.what == "weight"
-            for heads, pair in key.pairs.items() if heads[1] == (whole[name[-13:-7]],)  # type: ignore[index]
+            for pair in key.pairs.values() if pair.shape == (whole[name[-13:-7]],)
             and whole[name[-13:-7]] > case.sizes.head_dim}

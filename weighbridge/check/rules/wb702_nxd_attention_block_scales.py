@@ -27,7 +27,7 @@ from collections.abc import Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix, Where
-from weighbridge.check.nxd_settings import READ_IN, Nxd, Stored, nxd, shown
+from weighbridge.check.nxd_settings import READ_IN, Nxd, NxdWeight, nxd, shown
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
@@ -64,13 +64,13 @@ def _fix(n: Nxd) -> Fix:
                {"convert": FIX, "modules_to_not_convert": exact})
 
 
-def passes(stored: Stored) -> bool:
+def passes(stored: NxdWeight) -> bool:
     """gqa.py `verify_scale_dimension`: the first scale axis longer than 1 is as long as the weight's."""
     first = next((k for k, size in enumerate(stored.scale) if size > 1), None)
     return first is None or (first < len(stored.shape) and stored.scale[first] == stored.shape[first])
 
 
-def _consequence(n: Nxd, bad: list[Stored]) -> str:
+def _consequence(n: Nxd, bad: list[NxdWeight]) -> str:
     listed = any(n.listed(s) for s in bad)
     place = "in the hook of o_proj, which reads the scale whatever the layer is" if listed else "while the scale of q_proj is set"
     text = f"AssertionError without a message (verify_scale_dimension), {place}"

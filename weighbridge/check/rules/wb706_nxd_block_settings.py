@@ -24,7 +24,7 @@ from collections.abc import Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix, Where
-from weighbridge.check.nxd_settings import READ_IN, Nxd, Stored, nxd, shown
+from weighbridge.check.nxd_settings import READ_IN, Nxd, NxdWeight, nxd, shown
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 
@@ -52,7 +52,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     yield from _shapes(n, target, weights)
 
 
-def _axes(n: Nxd, target: Target, axes: list[int], weights: list[Stored]) -> Iterator[Finding]:
+def _axes(n: Nxd, target: Target, axes: list[int], weights: list[NxdWeight]) -> Iterator[Finding]:
     out = [s for s in weights if any(not -len(s.shape) <= axis < len(s.shape) for axis in axes)]
     if not out:
         return
@@ -69,10 +69,10 @@ def _axes(n: Nxd, target: Target, axes: list[int], weights: list[Stored]) -> Ite
                        else Fix("count the axes from the end", [-2, -1]), runtime=target.runtime)
 
 
-def _shapes(n: Nxd, target: Target, weights: list[Stored]) -> Iterator[Finding]:
+def _shapes(n: Nxd, target: Target, weights: list[NxdWeight]) -> Iterator[Finding]:
     """Widths and scale shapes, where all axes exist. One scale for each row is what the contrib's 2-D patch reads."""
-    ragged: list[tuple[Stored, int, int]] = []
-    other: list[tuple[Stored, tuple[int, ...]]] = []
+    ragged: list[tuple[NxdWeight, int, int]] = []
+    other: list[tuple[NxdWeight, tuple[int, ...]]] = []
     for s in weights:
         along = n.blocks(len(s.shape))
         if len(along) != len(n.sizes("quantization_block_axis") or []):

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 
 from weighbridge.check.case import Case
 from weighbridge.check.finding import Finding, Fix, Where
-from weighbridge.check.nxd_settings import READ_IN, Nxd, Stored, nxd, shown
+from weighbridge.check.nxd_settings import READ_IN, Nxd, NxdWeight, nxd, shown
 from weighbridge.check.rule import Rule
 from weighbridge.check.settings import Target
 from weighbridge.runtimes import neuron as reader
@@ -50,7 +50,7 @@ def find(case: Case, target: Target) -> Iterator[Finding]:
     yield from _padding(n, target, [s for s in weights if s.role == "attention.o" and len(s.scale) == 2 and s.scale[1] > 1])
 
 
-def width(n: Nxd, stored: Stored, tp: int) -> int:
+def width(n: Nxd, stored: NxdWeight, tp: int) -> int:
     """Length of the cut axis as the load hook makes it: heads padded or repeated."""
     sizes, length = n.sizes_of_model, stored.shape[AXIS[stored.role]]
     head, heads = sizes["head_dim"], {"attention.k": "kv_heads", "attention.v": "kv_heads"}.get(stored.role, "heads")
@@ -59,12 +59,12 @@ def width(n: Nxd, stored: Stored, tp: int) -> int:
     return (reader.kv_heads(sizes, tp) if heads == "kv_heads" else reader.query_heads(sizes, tp)) * head
 
 
-def whole(n: Nxd, stored: Stored, tp: int) -> bool:
+def whole(n: Nxd, stored: NxdWeight, tp: int) -> bool:
     block, length = n.blocks(2).get(AXIS[stored.role], 1), width(n, stored, tp)
     return length % tp == 0 and (block >= stored.shape[AXIS[stored.role]] or length // tp % block == 0)
 
 
-def _padding(n: Nxd, target: Target, weights: list[Stored]) -> Iterator[Finding]:
+def _padding(n: Nxd, target: Target, weights: list[NxdWeight]) -> Iterator[Finding]:
     block = n.blocks(2).get(1, 0)
     for s in weights[:1]:
         padded, own = width(n, s, n.tp) // block if block else 0, s.shape[1] // block if block else 0

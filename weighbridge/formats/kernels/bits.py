@@ -205,6 +205,7 @@ def unpack(src, src_ld, kind, width, values, size, word, starts, R, C, dst, dst_
                 unpack_strip(src, src_ld, kind, width, values, size, word, starts, i, first, n, strip.ctypes.data)
                 for j in range(n):
                     store_u8(dst + i * dst_ld, first + j, strip[j])
+    strip[0] = 0  # numba frees an array after its last mention, and an address is none
 
 
 @kernel(SIGNATURE)
@@ -222,3 +223,4 @@ def pack(src, src_ld, kind, width, values, size, word, starts, R, C, dst, dst_ld
                     strip[j] = 0
                 code = strip.ctypes.data
             pack_strip(code, kind, width, values, size, word, starts, i, first, n, dst, dst_ld)
+    strip[0] = 0  # numba frees an array after its last mention, and an address is none

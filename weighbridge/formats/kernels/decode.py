@@ -204,3 +204,5 @@ def decode(src, src_ld, kind, width, values, size, word, starts, element, bits, 
                 scale_to_bf16(value, scales, n, out)
             else:
                 scale_to_f16(value, scales, n, out)
+    # numba frees an array after its last mention, and an address is none: these keep the memory to the end.
+    code_strip[0], value_strip[0], scale_strip[0], zero_strip[0], table_strip[0], sixteen[0] = 0, 0, 0, 0, 0, 0

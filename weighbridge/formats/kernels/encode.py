@@ -213,3 +213,5 @@ def encode(src, src_ld, item, R, C, scale, scale_ld, zero, zero_ld, bR, bC, kind
                 for j in range(n, n + 8):
                     code_strip[j] = 0
             pack_strip(codes, kind, width, values, size, word, starts, i, first, n, dst, dst_ld)
+    # numba frees an array after its last mention, and an address is none: these keep the memory to the end.
+    value_strip[0], scale_strip[0], zero_strip[0], code_strip[0] = 0, 0, 0, 0

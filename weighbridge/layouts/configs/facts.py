@@ -29,6 +29,7 @@ class Facts:
     `static`: scales of the activations lie beside the weights; else activations are quantized as they come, or not at all.
     `kv_cache`: FP8 scales of the KV cache are carried. `powers`: every scale is a power of two. `symmetric`: every zero point is the middle of its
     range (GPTQ and AWQ store zero points in any case). `desc_act`: the groups of input channels are not in order (GPTQ's `g_idx`).
+    `unchanged`: the modules that the source's own claim of the same method is about: what it lists stays true.
     """
 
     model_type: str
@@ -42,6 +43,7 @@ class Facts:
     powers: bool = False
     symmetric: bool = True
     desc_act: bool = False
+    unchanged: bool = False
 
     @property
     def quantized(self) -> list[str]:

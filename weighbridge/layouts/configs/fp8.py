@@ -26,7 +26,7 @@ def written(facts: Facts) -> Written:
     claim: dict[str, Any] = {
         "quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": list(blocks[0]),
         "fmt": old["fmt"] if old.get("fmt") in ("e4m3", "float8_e4m3fn") else "e4m3",
-        "modules_to_not_convert": base.skip_list(facts, "fp8", _given(old))}
+        "modules_to_not_convert": _given(old) if facts.unchanged and old.get("quant_method") == "fp8" else base.skip_list(facts, "fp8", _given(old))}
     if _power_bytes(facts) or (facts.powers and old.get("scale_fmt") == "ue8m0"):
         claim["scale_fmt"] = "ue8m0"
     experts = _expert_dtype(facts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.layouts.configs import base
 from weighbridge.layouts.configs.facts import Facts, Written
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge import __version__
+from weighbridge.version import __version__
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.scheme import Encoding
 from weighbridge.layouts.configs import base

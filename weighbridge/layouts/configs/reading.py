@@ -12,7 +12,7 @@ from weighbridge.runtimes.list_questions import FUSING, ListReader, Question, li
 from weighbridge.runtimes.joint_list import wrong_answers
 
 _LISTS = {"fp8": "modules_to_not_convert", "mxfp4": "modules_to_not_convert", "awq": "modules_to_not_convert", "compressed-tensors": "ignore",
-          "modelopt": "ignore"}
+          "modelopt": "ignore", "quark": "exclude"}
 
 
 def unexplained(written: Written, facts: Facts, reader: str) -> tuple[str, ...]:

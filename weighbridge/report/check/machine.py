@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from weighbridge import __version__
 from weighbridge.report.check import tried
 from weighbridge.report.visible import lines, visible
+from weighbridge.version import __version__
 
 TRIED = {"loaded": "note", "refused": "error", "unfilled": "error", "unavailable": "warning"}
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

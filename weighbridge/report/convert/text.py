@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from weighbridge.report.convert import menu
 from weighbridge.report.markdown import escaped
 from weighbridge.report.table import markdown_table, text_table
 from weighbridge.report.units import count, size
@@ -17,11 +18,13 @@ def plan_text(document: dict[str, Any], markdown: bool = False) -> str:
     lines = [f"{says(document['from'])} -> {says(document['to'])}: {count(document['pieces'], 'piece')} into {count(len(document['files']), 'file')}, "
              f"reads {size(document['bytes_read'])}, writes {size(document['bytes_written'])}, "
              f"{count(document['converted_scales'], 'FP8 scale')}", ""]
+    lines = _choice(document, markdown) + lines
     lines += [_lossy(document["lossy"], table), ""]
     if document.get("attention"):
         head = ("--attention", "q/k/v", "o_proj", "bytes of all layers", "error, measured on Gaussian blocks", "chosen")
         rows = [(r["mode"], r["qkv"], r["o"], r["bytes"], r["error"], "*" if r["chosen"] else "") for r in document["attention"]]
         lines += ["What the forms of attention cost:", table(head, rows), ""]
+    lines += _plain(document, says)
     lines += _notes(document, markdown)
     lines.append(findings(document.get("findings", []), markdown))
     return "\n".join(lines)
@@ -41,8 +44,20 @@ def result_text(document: dict[str, Any], markdown: bool = False) -> str:
     for name in ("copied", "rewritten", "dropped"):
         if document.get(name):
             lines.append(f"{name}: {', '.join(map(says, document[name]))}")
-    return "\n".join([*lines, *_notes(document, markdown)]).rstrip()
+    lines += ["", *_plain(document, says)]
+    return "\n".join([*_choice(document, markdown), *lines, *_notes(document, markdown)]).rstrip()
 
+
+def _choice(document: dict[str, Any], markdown: bool) -> list[str]:
+    return menu.chosen(document["choice"], markdown) if document.get("choice") else []
+
+
+def _plain(document: dict[str, Any], says: Callable[[Any], str]) -> list[str]:
+    """Weights that the layout cannot hold quantized, by reason: their values are stored plain."""
+    rows = document.get("stay_plain") or []
+    lines = [f"{count(row['count'], 'weight')} stored plain, the first is {says(row['first'])}: {says(row['why'])}" for row in rows[:5]]
+    more = [f"and {count(len(rows) - 5, 'reason')} more"] if len(rows) > 5 else []
+    return [*lines, *more, ""] if lines else []
 
 
 def _notes(document: dict[str, Any], markdown: bool) -> list[str]:
@@ -67,7 +82,13 @@ def _lossy(rows: list[dict[str, Any]], table: Callable[..., str]) -> str:
         return table(("lossy step", "tensors", "bound", "what it does"), [(r["step"], r["count"], r["bound"], r["says"]) for r in rows])
     return table(("lossy step", "tensors", "bound", "measured", "rounded codes"), [
         (r["step"], r["count"], r["bound"], _measured(r),
-         f"{r['inexact']:,} of {r['values']:,}" if r.get("inexact") else "") for r in rows])
+         _inexact(r)) for r in rows])
+
+
+def _inexact(row: dict[str, Any]) -> str:
+    if not row.get("inexact"):
+        return ""
+    return f"{row['inexact']:,} of {row['values']:,}" + (" changed: new scales" if row["step"] == "restore" else "")
 
 
 def _measured(row: dict[str, Any]) -> str:

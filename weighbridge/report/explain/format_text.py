@@ -216,6 +216,7 @@ def container_facts(d: dict[str, Any]) -> list[tuple[str, str]]:
             (f"a weight {sizes['shape']}", (f"{sizes['code_bytes']:,} + {sizes['scale_bytes']:,} bytes of scales: "
                                             f"{whole / sizes['bf16_bytes'] * 100:.4g} % of BF16")),
             ("within a group", f"the largest is at most {amount(d['within_a_group'])} times the smallest that is not zero")]
+    rows.append(("schemes", ", ".join(d["schemes"])))
     if "second_scale" in d:
         second = d["second_scale"]
         rows.append(("second scale", f"{second['dtype']}, one for the {second['per']}: amax / {amount(second['amax_divided_by'])}"))

@@ -8,7 +8,7 @@ from typing import Any
 
 from weighbridge.lessons.term import blocks as blocks_of
 from weighbridge.report import svg, webpage
-from weighbridge.report.explain import format_svg, format_text, term_svg
+from weighbridge.report.explain import format_svg, format_text, scheme_svg, scheme_text, term_svg
 
 STYLE = """main{max-width:860px}.bar{max-width:860px}footer{max-width:860px}figure{margin:18px 0}
 figcaption{font-weight:650;margin:0 0 6px}.wide svg{min-width:640px;display:block}
@@ -17,6 +17,7 @@ ul{padding-left:22px}li{margin:4px 0}.codes td{padding:1px 10px}.words td:first-
 th[scope=row]{font-weight:400;color:var(--quiet)}
 .see code{white-space:nowrap}"""
 PLAIN = {"format": format_svg.picture, "wide-format": format_svg.picture, "container": format_svg.picture}
+SCHEMES = ("scheme", "element")
 FOOT = "Made by weighbridge explain."
 COMPUTED = " The numbers are computed for this page, from the codec, from published sizes, and from one block of Gaussian weights."
 Link = Callable[[str], str]  # a word of See also -> its address in a site, or an empty text
@@ -24,13 +25,13 @@ Link = Callable[[str], str]  # a word of See also -> its address in a site, or a
 
 def page(document: dict[str, Any]) -> str:
     """The whole page of a rule, a term, a format, or a list."""
-    return webpage.page(title(document), body(document), style=STYLE, foot=FOOT + COMPUTED * (document.get("kind") in ("term", *PLAIN)))
+    return webpage.page(title(document), body(document), style=STYLE, foot=FOOT + COMPUTED * (document.get("kind") in ("term", *PLAIN, *SCHEMES)))
 
 
 def title(document: dict[str, Any]) -> str:
     if "code" in document:
         return f"{document['code']} {document['name']}"
-    named = {"terms": "What explain knows", "rules": "Rules of check", "skip-list": "Skip lists, reader by reader"}
+    named = {"terms": "What explain knows", "formats": "Number formats and schemes", "rules": "Rules of check", "skip-list": "Skip lists, reader by reader"}
     return named.get(document["what"], document["what"])
 
 
@@ -41,11 +42,15 @@ def body(document: dict[str, Any], link: Link | None = None) -> str:
         return _term(document, link)
     if kind in PLAIN:
         return _format(document, link)
-    if kind == "terms":
+    if kind in SCHEMES:
+        return _scheme(document, link)
+    if kind in ("terms", "formats"):
         made = ""
-        for key, heading in (("formats", "Number formats"), ("terms", "Terms")):
+        for key, heading in (("formats", "Number formats"), *((("terms", "Terms"),) if kind == "terms" else ())):
             rows = [(row["name"], row["says"]) for row in document[key]]
             made += _section(heading, _table(("word", "what it is"), rows, "words", mono=(0,), label=heading))
+        if kind == "formats":
+            made += _section("Schemes", _table(scheme_text.LIST_HEAD, scheme_text.list_rows(document), "words", mono=(0,), label="Schemes"))
         return made + "<p>Ask for one with <code>weighbridge explain WORD</code>.</p>"
     if "rules" in document:
         rows = [(r["code"], r["name"], r["severity"], ", ".join(r["runtimes"]) or "the files", r["says"]) for r in document["rules"]]
@@ -85,6 +90,22 @@ def _format(document: dict[str, Any], link: Link | None) -> str:
             parts.append(_section(heading, f"<p>{before}</p>{made}<p>{after}</p>"))
         else:
             parts.append(_section(heading, made))
+    return "".join(parts) + _end(document, link)
+
+
+def _scheme(document: dict[str, Any], link: Link | None) -> str:
+    """The page of a scheme or an element."""
+    parts = [f'<p class="lead">{inline(_sentence(document["says"]))}</p>',
+             _figure(scheme_svg.picture(document, inside_page=True), document["what"]), _section("In numbers", _pairs(scheme_text.facts(document)))]
+    rows = scheme_text.tables(document)
+    first = 1 if document["kind"] == "scheme" else 0
+    parts += [_section(heading, _table(head, cells, "words", label=heading)) for heading, head, cells in rows[:first]]
+    for heading, words, lines in scheme_text.lists(document):
+        told = "\n".join(svg.text_of(line) for line in lines)
+        parts.append(_section(heading, f'<p>{inline(words)}</p><div class="wide" tabindex="0" role="region" aria-label={svg.attribute(heading)}><pre>{told}</pre></div>'))
+    for heading, head, cells in rows[first:]:
+        lead = f"<p>{inline(scheme_text.EXACT_WORDS)}</p>" if heading == "Where it goes exactly" else ""
+        parts.append(_section(heading, lead + _table(head, cells, "codes mono" if heading == "Codes" else "words", label=heading)))
     return "".join(parts) + _end(document, link)
 
 

@@ -245,6 +245,8 @@ def _columns(document: dict[str, Any], x: float, bits_wide: float) -> list[tuple
         add("FP8 code", 84, lambda w: w["block-448"]["code"])
         add("its weight", 92, lambda w: words.short(w["block-448"]["weight"], 5))
         return out
+    if first["stored"]["zero"] is not None:
+        add("- zero", 62, lambda w: words.short(w["stored"]["less_zero"]))
     if first["stored"]["weight"] is not None:
         add("x scale = weight", 108, lambda w: words.short(w["stored"]["weight"]))
     if "other" in first:
@@ -253,7 +255,15 @@ def _columns(document: dict[str, Any], x: float, bits_wide: float) -> list[tuple
         if first["other"]["weight"] is not None:
             add("x 2 scale" if "legacy" in first else "x scale/2", 96, lambda w: words.short(w["other"]["weight"], 5))
             add("off by", 68, lambda w: words.off(w["difference"]))
+    if first.get("place"):
+        add("bits of the byte or word", 24 + max(140, 7.3 * max(len(_place(w)) for w in document["block"]["weights"])), _place)
     return out
+
+
+def _place(weight: dict[str, Any]) -> str:
+    """`12-15 [4, 3]`: bits, and the stored element that they lie in."""
+    spans = ((p["bits"][0], p["bits"][1], p["index"]) for p in weight["place"])
+    return ", ".join(f"{low}{f'-{high}' if high > low else ''} [{', '.join(map(str, index))}]" for low, high, index in spans)
 
 
 def bits(parts: Sequence[str], x: float, y: float, bit: float = BIT) -> str:

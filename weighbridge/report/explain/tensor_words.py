@@ -10,8 +10,8 @@ from weighbridge.report.visible import visible
 Row = tuple[str, ...]
 Table = tuple[Row, list[Row]]
 READERS = {"e4m3fn": "OCP e4m3fn (HF, vLLM, torch.float8_e4m3fn)", "e4m3": "E4M3 of Neuron: the same bits, but it ends at 240",
-           "e5m2": "OCP e5m2", "e4m3fnuz": "e4m3fnuz (AMD)", "e2m1": "e2m1 (FP4), two codes in a byte", "int8": "INT8", "int4": "INT4, eight codes in a word",
-           "bfloat16": "BF16", "float16": "F16", "float32": "F32", "float64": "F64"}
+           "e4m3fnuz": "e4m3fnuz (AMD)", "e5m2": "OCP e5m2", "e2m1": "e2m1 (FP4)", "bf16": "BF16", "f16": "F16", "f32": "F32", "f64": "F64",
+           "nf4": "nf4, a codebook of 16 values", "fp4": "fp4 of bitsandbytes, a codebook of 16 values"}
 
 
 def short(value: float | None, digits: int = 6) -> str:
@@ -44,6 +44,13 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
         out.append(("seen as", f"{tensor['matrices']:,} matrices of {tensor['rows']:,} x {tensor['columns']:,} values"))
     elif tensor["packing"]:
         out.append(("seen as", f"{tensor['rows']:,} x {tensor['columns']:,} values"))
+    if tensor["packing"]:
+        out.append(("packed", _packing(tensor["packing"])))
+    if tensor["turned"]:
+        out.append(("turned", "rows are input channels, columns are output channels: the weight of the layer is the transpose"))
+    if document["scheme"]:
+        scheme = document["scheme"]
+        out.insert(3, ("scheme", f"{scheme['name']}: {scheme['says']} (weighbridge explain {scheme['name']})"))
     if scale is None:
         out.append(("scale", "none: the values are what is stored" if document["codes"] is None else "none"))
     else:
@@ -54,10 +61,23 @@ def facts(document: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _code_is(form: dict[str, Any]) -> str:
-    name, bits = READERS.get(form["name"], form["name"]), form["fields"]
+    name, bits, (low, high) = READERS.get(form["name"], form["name"]), form["fields"], form["ends"]
+    if form["kind"] == "book":
+        return f"{name}: {bits[0]} bits, an index into values from {low:.5g} to {high:.5g}"
     if len(bits) == 1:
-        return f"{name}: {bits[0]} bits, from {-form['max']:g} to {form['max'] - 1:g}"
+        stored = f", stored with {form['bias']} added" if form["bias"] > 0 else ""
+        return f"{name}: an integer of {bits[0]} bits, from {low:g} to {high:g}{stored}"
     return f"{name}: {bits[0]} sign, {bits[1]} exponent (bias {form['bias']}), {bits[2]} mantissa bits, largest {form['max']:.5g}"
+
+
+def _packing(told: dict[str, Any]) -> str:
+    """How codes share a byte or words, in one sentence."""
+    words = "a byte" if (told["words"], told["word"]) == (1, 8) else f"a word of {told['word']} bits" if told["words"] == 1 else f"{told['words']} words of {told['word']} bits"
+    starts, width = told["starts"], told["width"]
+    along = "one row after another" if told["axis"] == "rows" else "columns"
+    in_a_row = starts == [width * i for i in range(told["values"])]
+    order = "the first in the lowest bits" if in_a_row else "their first bits, in the order of the values: " + ", ".join(map(str, starts))
+    return f"{told['values']} codes of {width} bits in {words}, along the {'rows' if told['axis'] == 'rows' else along}; {order}"
 
 
 def _scale_facts(scale: dict[str, Any]) -> list[tuple[str, str]]:
@@ -65,15 +85,26 @@ def _scale_facts(scale: dict[str, Any]) -> list[tuple[str, str]]:
     lead, down, right = scale["grid"]
     each = {"tensor": "one for the whole matrix", "channel": "one for each row" if rows == 1 else "one for each column"}.get(
         scale["strategy"], f"one for each block of {rows} x {columns}")
+    if scale["run"]:
+        each = f"one for each run of {scale['run']:,} values, row after row"
     grid = f"{down:,} x {right:,}" + (f" for each of {lead:,} matrices" if lead > 1 else "")
-    out = [("scale", f"{visible(scale['name'])}, {scale['dtype']} {shape(scale['shape'])}"), ("", f"{each}: a grid of {grid}. It multiplies: weight = code x scale"),
+    zero = scale.get("zero")
+    rule = "weight = (code - zero point) x scale" if zero else "weight = code x scale"
+    out = [("scale", f"{visible(scale['name'])}, {scale['dtype']} {shape(scale['shape'])}"), ("", f"{each}: a grid of {grid}. It multiplies: {rule}"),
            ("says so", visible(scale["says"]) or "nobody")]
+    if scale["over"]:
+        out.append(("", f"the scale is the stored number divided by {scale['over']:g}"))
     if scale["padded"]:
         out.append(("", "the stored grid is padded with zeros where the reader pads heads"))
     if scale["second"]:
         second = scale["second"]
         word = "times" if second["operation"] == "x" else "divided by"
-        out.append(("second scale", f"{visible(second['name'])} = {short(second['value'], 9)}: each scale is {word} it"))
+        held = f" = {short(second['value'], 9)}" if second["one"] else ""
+        out.append(("second scale", f"{visible(second['name'])}{held}: each scale is {word} {'it' if second['one'] else 'one of it'}"))
+    if zero:
+        out.append(("zero point", f"{visible(zero['name'])}, {zero['dtype']} {shape(zero['shape'])}, {zero['element']}: one for each scale"))
+    if scale.get("order"):
+        out.append(("order", "groups of rows are not one after the other: g_idx has the group of each row"))
     return out
 
 
@@ -121,8 +152,9 @@ def scale_words(document: dict[str, Any]) -> list[str]:
     if told["empty_blocks"] == told["blocks"]:
         out.append(f"All {told['blocks']:,} blocks hold only zero codes.")
     else:
-        out.append(f"Blocks with a code of the largest magnitude, {document['format']['max']:g}, which use their scale in full: "
-                   f"{told['full_blocks']:,} of {told['blocks']:,}" + (" (halved codes end at 224)." if (document["conventions"] or {}).get("halved") else "."))
+        full = "Blocks with the least and the largest code" if (document["scale"] or {}).get("zero") else \
+            f"Blocks with a code of the largest magnitude, {document['format']['max']:g}"
+        out.append(f"{full}, which use their scale in full: {told['full_blocks']:,} of {told['blocks']:,}" + (" (halved codes end at 224)." if (document["conventions"] or {}).get("halved") else "."))
     return out
 
 
@@ -135,7 +167,7 @@ def code_words(document: dict[str, Any]) -> list[str]:
     out = [f"{told['used']} of {told['possible']} codes occur."]
     if total and told["zero"] == total:
         return [f"All {total:,} codes are zero: there is a hole in the place of the weights, or the weights are zero."]
-    parts = [("zero", "zero"), ("subnormal", "subnormal"), ("saturated", "at the largest magnitude"), ("nan", "NaN"), ("infinite", "infinite")]
+    parts = [("zero", "zero"), ("subnormal", "subnormal"), ("saturated", "at an end of the range" if (document["scale"] or {}).get("zero") else "at the largest magnitude"), ("nan", "NaN"), ("infinite", "infinite")]
     out += [f"{told[key]:,} ({percent(told[key], total)}) are {word}." for key, word in parts if told[key]]
     return out
 
@@ -158,17 +190,48 @@ def block_words(document: dict[str, Any]) -> list[str]:
     stack = f" of matrix {block['matrix']}" if block["matrix"] is not None else ""
     where = f"rows {block['rows'][0]:,} to {block['rows'][1] - 1:,}, columns {block['columns'][0]:,} to {block['columns'][1] - 1:,}"
     out = [f"Block [{block['at'][0]}, {block['at'][1]}]: {where}{stack}. Chosen: {block['why']}."]
+    if block["rows_apart"]:
+        first = ", ".join(f"{row:,}" for row in block["rows_apart"][:6])
+        out.append(f"Its {len(block['rows_apart']):,} rows lie apart, where g_idx names its group: {first}{', …' if len(block['rows_apart']) > 6 else ''}.")
     if block["picked_from"] != block["rows"]:
         out.append(f"It is large: the weights below come from its rows {block['picked_from'][0]:,} to {block['picked_from'][1] - 1:,}.")
     if "scales" in block:
         return out + _tile_words(block)
     if block["scale"] is None:
         return [*out, "Without a scale that fits, codes have no weight."]
-    out.append(f"Its scale is {short(block['scale'], 9)}. The largest code value in it is {block['largest_code_value']:g}, so its largest weight (amax) is "
+    out += [step_words(step) for step in block["steps"] if step["steps"] or step["role"] == "zero" or step["over"]]
+    what = "code value in it" if block["zero"] is None else "distance of a code in it from the zero point"
+    out.append(f"Its scale is {short(block['scale'], 9)}. The largest {what} is {block['largest_code_value']:g}, so its largest weight (amax) is "
                f"{block['largest_code_value']:g} x {short(block['scale'], 9)} = {short(block['amax'], 9)}.")
     if block["full"] is not None and block["amax"] is not None and 0 < block["full"] < math.inf:
-        out.append(f"scale x {block['max']:g} = {short(block['full'], 9)} is the most it can hold: {percent(block['amax'], block['full'])} of its range is used.")
+        most = block["full"] / block["scale"] if block["zero"] is not None and block["scale"] else block["max"]
+        out.append(f"scale x {most:g} = {short(block['full'], 9)} is the most it can hold: {percent(block['amax'], block['full'])} of its range is used.")
     return out
+
+
+def step_words(step: dict[str, Any]) -> str:
+    """How stored numbers become one factor: `Its scale: weight_scale 0x5A = 1.25, / weight_global_scale 1234.5 = 0.00101`."""
+    leaf = visible(step["name"]).rpartition(".")[2]
+    own = f" ({step['element']})" if step["stored"] else ""
+    if step["role"] == "zero":
+        return f"Its zero point is {step['value']:g}: {leaf} holds {step['stored']}{own}."
+    told = f"Its scale: {leaf} holds {step['stored']}{own} = {short(step['value'] * (step['over'] or 1), 9)}"
+    told += f", over {step['over']:g} = {short(step['value'], 9)}" if step["over"] else ""
+    for part in step["steps"]:
+        named = f"{part['stored']} of {visible(part['name']).rpartition('.')[2]}" if part["role"] == "offset" else visible(part["name"]).rpartition(".")[2]
+        told += f", {part['sign']} {short(part['value'], 9)} ({named})"
+    return told + (f" = {short(step['result'], 9)}." if step["steps"] else ".")
+
+
+def place_words(places: list[dict[str, Any]]) -> str:
+    """`bits 12 to 15 of word [4, 3] = 0x3A7F…`."""
+    out = []
+    for place in places:
+        low, high = place["bits"]
+        what = "byte" if place["word"] == 8 else "word"
+        at = "[" + ", ".join(f"{number:,}" for number in place["index"]) + "]"
+        out.append(f"{f'bit {low}' if low == high else f'bits {low} to {high}'} of {what} {at} = {place['hex']}")
+    return ", then ".join(out)
 
 
 def _tile_words(block: dict[str, Any]) -> list[str]:
@@ -188,8 +251,9 @@ def formulas(document: dict[str, Any]) -> list[str]:
         own = w["stored"]
         line = f"{own['code']} = {' '.join(own['bits'])} -> {own['formula']}"
         if own["weight"] is not None and own["scale"] is not None:
-            line += f"; {own['value']:.9g} x {short(own['scale'])} = {short(own['weight'])}"
-        out.append(line)
+            value = f"{own['value']:.9g}" if own["zero"] is None else f"({own['value']:.9g} - {own['zero']:g})"
+            line += f"; {value} x {short(own['scale'])} = {short(own['weight'])}"
+        out += [line, *([f"       its code is {place_words(w['place'])}"] if w.get("place") else [])]
     return list(dict.fromkeys(out))
 
 
@@ -197,15 +261,17 @@ def stored_table(document: dict[str, Any]) -> Table:
     """Eight weights as the file holds them."""
     weights = document["block"]["weights"]
     coded = document["codes"] is not None
-    rounded = document["format"]["name"] != "bfloat16"
-    head: Row = ("at", "why this one", "code", "bits", "code value", "x scale = weight", "to the next code")
+    rounded = document["format"]["name"] != "bf16"
+    zeros = coded and document["block"]["zero"] is not None
+    head: Row = ("at", "why this one", "code", "bits", "code value", *(("- zero",) if zeros else ()), "x scale = weight", "to the next code")
     if not coded:
         head = ("at", "why this one", "stored", "bits", "value", *(("in BF16",) if rounded else ()))
     rows = []
     for w in weights:
         own = w["stored"]
         first = (f"[{w['row']}, {w['column']}]", w["why"], own["code"], " ".join(own["bits"]))
-        rows.append((*first, short(own["value"]), short(own["weight"]), short(w["step"])) if coded else
+        less = (short(own["less_zero"]),) if zeros else ()
+        rows.append((*first, short(own["value"]), *less, short(own["weight"]), short(w["step"])) if coded else
                     (*first, short(own["value"]), *((short(w["bf16"]),) if rounded else ())))
     return head, rows
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from weighbridge.report.explain import format_text, term_text
+from weighbridge.report.explain import format_text, scheme_text, term_text
 from weighbridge.report import markdown as md
 from weighbridge.report.table import text_table
 from weighbridge.report.wrap import COLUMNS, wrapped
 
 RULE_HEAD = ("code", "name", "severity", "runtimes", "what it says")
 READER_HEAD = ("reader", "an entry is", "read in")
-FORMATS = {"format": format_text.small_text, "wide-format": format_text.wide_text, "container": format_text.container_text}
+FORMATS = {"format": format_text.small_text, "wide-format": format_text.wide_text, "container": format_text.container_text,
+           "scheme": scheme_text.text, "element": scheme_text.text}
 
 
 def text(document: dict[str, Any]) -> str:
     """A page for the terminal. Raises KeyError for a document of another kind."""
     kind = document.get("kind", "rule")
-    if kind == "terms":
+    if kind in ("terms", "formats"):
         return terms_text(document)
     if kind == "term":
         return _joined([_named(document), *term_text.text(document), *see_also(document)])
@@ -37,10 +38,12 @@ def text(document: dict[str, Any]) -> str:
 def markdown(document: dict[str, Any]) -> str:
     """The same as Markdown."""
     kind = document.get("kind", "rule")
-    if kind == "terms":
-        return f"# What `explain` knows\n\n## Formats\n\n{_listed(document, 'formats')}\n\n## Terms\n\n{_listed(document, 'terms')}"
+    if kind in ("terms", "formats"):
+        last = f"## Terms\n\n{_listed(document, 'terms')}" if kind == "terms" else f"## Schemes\n\n{_table(scheme_text.LIST_HEAD, scheme_text.list_rows(document))}"
+        return f"# What `explain` knows\n\n## Number formats\n\n{_listed(document, 'formats')}\n\n{last}"
     if kind == "term" or kind in FORMATS:
-        body = term_text.markdown(document) if kind == "term" else format_text.markdown(document)
+        made = {"term": term_text.markdown, "scheme": scheme_text.markdown, "element": scheme_text.markdown}
+        body = made.get(kind, format_text.markdown)(document)
         return _joined([f"# {document['what']}", f"{document['says'][:1].upper()}{document['says'][1:]}.", *body,
                         f"## See also\n\n{', '.join(f'`weighbridge explain {word}`' for word in document['see_also'])}",
                         f"## References\n\n{document['references']}"])
@@ -56,10 +59,13 @@ def markdown(document: dict[str, Any]) -> str:
 def terms_text(document: dict[str, Any]) -> str:
     """All words with a page, and how one asks for it."""
     parts = [f"{heading}\n" + "\n".join(wrapped(row["says"], indent=width + 4, first="  " + row["name"].ljust(width) + "  ") for row in document[key])
-             for key, heading in (("formats", "Number formats"), ("terms", "Terms"))
+             for key, heading in (("formats", "Number formats"), *((("terms", "Terms"),) if document["kind"] == "terms" else ()))
              for width in [max(len(row["name"]) for row in document[key])]]
+    if document["kind"] == "formats":
+        parts.append("Schemes: how a weight is stored\n" + text_table(scheme_text.LIST_HEAD, scheme_text.list_rows(document)))
     hint = ("weighbridge explain WORD prints the page, explain WORD --html page.html makes it a page with its picture.\n"
-            "weighbridge explain rules lists the rules of check, explain skip-list the readers' ways of matching,\n"
+            "weighbridge explain formats lists the schemes, explain rules the rules of check,\n"
+            "explain skip-list the readers' ways of matching,\n"
             "explain SRC TENSOR works one real tensor by hand.")
     return _joined([*parts, hint])
 

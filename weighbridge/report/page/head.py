@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.encoding.kinds import kind_of
 from weighbridge.report.page.findings import FILES, SEVERITIES, reader
 from weighbridge.report.page.parts import Markup, chip, copied, icon, table, text_of
 from weighbridge.report.svg import classed
@@ -58,7 +57,7 @@ def shares(inspect: dict[str, Any]) -> list[tuple[str, str, int, int]]:
         coded = row["strategy"] != "none"
         block = f" {'x'.join(map(str, row['block']))}" if row["block"] else ""
         name = row["dtype"] + (f", {row['strategy']}{block}" if coded else "")
-        sums = found.setdefault((kind_of(row["dtype"], coded), name), [0, 0])
+        sums = found.setdefault((row["kind"], name), [0, 0])
         sums[0] += row["count"]
         sums[1] += row["bytes"]
     return [(kind, name, *sums) for (kind, name), sums in sorted(found.items(), key=lambda item: (-item[1][1], item[0]))]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from weighbridge.encoding.kinds import kind_of
 from weighbridge.report.draw import svg as draw_svg
 from weighbridge.report.page.parts import Markup, chip, icon, section, table, text_of
 from weighbridge.report.units import count, size
@@ -24,7 +23,7 @@ def weights(document: dict[str, Any]) -> str:
         coded = row["strategy"] != "none"
         block = "x".join(map(str, row["block"])) if row["block"] else ""
         scale = f"{row['scale_dtype']} {row['scale_suffix'].lstrip('._')}" if row["scale_suffix"] else ""
-        rows.append((row["role"], Markup(chip(kind_of(row["dtype"], coded), row["dtype"])), row["strategy"] if coded else "", block, scale,
+        rows.append((row["role"], Markup(chip(row["kind"], row["dtype"])), row["strategy"] if coded else "", block, scale,
                      row["count"], row["parameters"], row["bytes"]))
     total = ("total", "", "", "", "", sum(row["count"] for row in inspect["roles"]), inspect["parameters"], inspect["bytes"])
     body = table(("role", "dtype", "scaled by", "block", "scale", "weights", "parameters", "bytes"), rows, "Table of weights by role", (5, 6, 7), total)

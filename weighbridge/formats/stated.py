@@ -1,8 +1,4 @@
-"""Every place where a quantization config can stand, in common words, and which place and which keys each reader looks at.
-
-Places: `quantization_config` at the top of config.json, below `text_config` (Kimi-K2.5), `compression_config` (old compressed-tensors),
-hf_quant_config.json (ModelOpt), quantize_config.json (GPTQ), the `__metadata__` of safetensors files (torchao, ComfyUI), neuron_config.json.
-"""
+"""Every claim of a checkpoint (`places`), in common words. Which of them a reader takes, and which keys, is in `check.claim_keys`."""
 
 from __future__ import annotations
 
@@ -10,17 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
-from weighbridge.check.claim_keys import LIST_KEYS, PLACES, list_keys
 from weighbridge.checkpoint.checkpoint import Checkpoint
-from weighbridge.errors import Refused
+from weighbridge.formats.claim import method_family
+from weighbridge.formats.places import LIST_KEYS, places
 
-METADATA_LIMIT, MOST_ENTRIES, LONGEST_ENTRY, MOST_SCHEMES = 4_000_000, 20_000, 1000, 256
+MOST_ENTRIES, LONGEST_ENTRY, MOST_GROUPS = 20_000, 1000, 256
 
 
 @dataclass(frozen=True)
-class Scheme:
+class ConfigGroup:
     """One of compressed-tensors' config_groups. `kind` is float or int; `strategy` tensor, channel, block, group, tensor_group."""
 
     name: str
@@ -53,7 +47,7 @@ class Stated:
     block_text: str = ""  # what stands at weight_block_size, where it is no pair of sizes
     group: int = 0
     bits: int = 0
-    schemes: tuple[Scheme, ...] = ()
+    schemes: tuple[ConfigGroup, ...] = ()
     lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
     bad_lists: dict[str, str] = field(default_factory=dict)
     activation: str = ""
@@ -77,73 +71,9 @@ class Stated:
         return f"{'.'.join((*self.path, key))}"
 
 
-def method_family(method: str) -> str:
-    for stem in ("modelopt", "compressed", "awq", "gptq", "bitsandbytes"):
-        if method.startswith(stem):
-            return "compressed-tensors" if stem == "compressed" else stem
-    return method
-
-
 def stated(checkpoint: Checkpoint) -> tuple[Stated, ...]:
     """All claims, in the order of PLACES. Nothing in them is trusted: wrong types are left out."""
-    return tuple(_stated(place, file, path, claim) for place, file, path, claim in _found(checkpoint) if claim)
-
-
-def read_by(found: tuple[Stated, ...], runtime: str) -> Stated | None:
-    """The claim that `runtime` reads, or None."""
-    for place in PLACES[runtime]:
-        for claim in found:
-            if claim.place == place:
-                return claim
-    return None
-
-
-def skip_list_of(claim: Stated, runtime: str) -> tuple[str, tuple[str, ...]]:
-    """(key, entries) of the list that `runtime` reads in `claim`; the key is what it would read where there is none."""
-    keys = list_keys(runtime, claim.family, claim.place)
-    for key in keys:
-        if claim.lists.get(key) or (key in claim.lists and key == keys[-1]):
-            return key, claim.lists[key]
-    return (keys[0] if keys else ""), ()
-
-
-def unread_lists(claim: Stated, runtime: str) -> dict[str, tuple[str, ...]]:
-    """Lists with entries that stand in the claim under keys that `runtime` does not read for this method."""
-    keys = list_keys(runtime, claim.family, claim.place)
-    return {key: entries for key, entries in claim.lists.items() if entries and key not in keys}
-
-
-def _found(checkpoint: Checkpoint) -> Iterator[tuple[str, str, tuple[str, ...], dict[str, Any]]]:
-    config, text = checkpoint.config, _dict(checkpoint.config.get("text_config"))
-    yield "config", "config.json", ("quantization_config",), _dict(config.get("quantization_config"))
-    yield "text", "config.json", ("text_config", "quantization_config"), _dict(text.get("quantization_config"))
-    yield "compression", "config.json", ("compression_config",), _dict(config.get("compression_config"))
-    outer = _json(checkpoint, "hf_quant_config.json")
-    inner = _dict(outer.get("quantization"))
-    producer = {"producer": outer.get("producer")} if inner and "producer" in outer else {}
-    yield "hf_quant", "hf_quant_config.json", ("quantization",), {"quant_method": "modelopt", **inner, **producer} if inner else {}
-    quantize = _json(checkpoint, "quantize_config.json")
-    yield "quantize", "quantize_config.json", (), {"quant_method": "gptq", **quantize} if quantize else {}
-    neuron = checkpoint.neuron_config if checkpoint.neuron_config.get("quantized") is True else {}
-    yield "neuron", "neuron_config.json", (), {**neuron, "quant_method": "neuron"} if neuron else {}
-    yield from _metadata(checkpoint)
-
-
-def _metadata(checkpoint: Checkpoint) -> Iterator[tuple[str, str, tuple[str, ...], dict[str, Any]]]:
-    """Claims in the free metadata of the files: the first file that has one speaks for all."""
-    for file, header in checkpoint.headers.items():
-        comfy = header.metadata.get("_quantization_metadata", "")
-        layers = _dict(_dict(_decoded(comfy)).get("layers"))
-        if layers:
-            formats = sorted({str(_dict(v).get("format", ""))[:40] for v in layers.values()})
-            yield "metadata", file, ("__metadata__", "_quantization_metadata"), {"quant_method": "comfyui", "format": ", ".join(formats),
-                                                                                 "layers": len(layers)}
-            return
-        for value in header.metadata.values():
-            told = _dict(_decoded(value)) if value.startswith("{") and '"_type"' in value[:200] else {}
-            if told:
-                yield "metadata", file, ("__metadata__",), {"quant_method": "torchao", "quant_type": told.get("_type")}
-                return
+    return tuple(_stated(place, file, path, claim) for place, file, path, claim in places(checkpoint))
 
 
 def _stated(place: str, file: str, path: tuple[str, ...], claim: dict[str, Any]) -> Stated:
@@ -188,12 +118,12 @@ def _lists(claim: dict[str, Any]) -> tuple[dict[str, tuple[str, ...]], dict[str,
     return lists, bad
 
 
-def _schemes(claim: dict[str, Any]) -> Iterator[Scheme]:
-    for name, group in list(_dict(claim.get("config_groups")).items())[:MOST_SCHEMES]:
+def _schemes(claim: dict[str, Any]) -> Iterator[ConfigGroup]:
+    for name, group in list(_dict(claim.get("config_groups")).items())[:MOST_GROUPS]:
         weights, targets = _dict(_dict(group).get("weights")), _dict(group).get("targets")
         if weights:
             listed = tuple(t for t in targets[:MOST_ENTRIES] if isinstance(t, str) and len(t) <= LONGEST_ENTRY) if isinstance(targets, list) else ()
-            yield Scheme(str(name)[:80], listed, _size(weights.get("num_bits")), _text(weights.get("type")).lower(),
+            yield ConfigGroup(str(name)[:80], listed, _size(weights.get("num_bits")), _text(weights.get("type")).lower(),
                          _text(weights.get("strategy")).lower(),
                          _pair(weights.get("block_structure")), _size(weights.get("group_size")),
                          _text(_dict(group).get("format") or claim.get("format")),
@@ -205,22 +135,6 @@ def _kv(claim: dict[str, Any]) -> str:
     if isinstance(scheme, dict):
         return f"{_text(scheme.get('type')).upper()}{_size(scheme.get('num_bits')) or ''}"
     return _text(claim.get("kv_cache_quant_algo") or scheme)
-
-
-def _json(checkpoint: Checkpoint, file: str) -> dict[str, Any]:
-    try:
-        return checkpoint.json(file) or {}
-    except Refused:  # WB115 names it
-        return {}
-
-
-def _decoded(text: str) -> Any:
-    if not text or len(text) > METADATA_LIMIT:
-        return None
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
 
 
 def _pair(value: Any) -> tuple[int, int] | None:

@@ -48,6 +48,16 @@ class Bound(NamedTuple):
         return next((self.tensors[s] for s in wanted.suffixes if s in self.tensors), None)
 
 
+class KeptScales(NamedTuple):
+    """What a conversion to plain values kept (`plan.kept`): tensors by name, the hash of their header, and sizes for the way back."""
+
+    tensors: dict[str, Tensor]
+    sha256: str
+    block: tuple[int, int] | None = None
+    group: int = 0
+    scale_dtype: str = ""
+
+
 @dataclass(frozen=True)
 class Source:
     """A checkpoint seen through its own layout."""
@@ -60,6 +70,7 @@ class Source:
     problems: list[Problem]
     claims: Claims = field(default_factory=Claims)
     constants: list[tuple[Stored, Tensor]] = field(default_factory=list)  # tensors of no weight, whose values the layout says
+    kept: KeptScales | None = None  # scales that lie beside plain values
 
     @cached_property
     def holders(self) -> dict[str, list[tuple[int, Part]]]:
@@ -82,9 +93,17 @@ class Source:
         return frozenset(part.weight for b in self.bound if b.encoding.quantized for part in b.stored.placement.parts)
 
     @cached_property
+    def to_code(self) -> frozenset[str]:
+        """Weights that another quantized layout should hold in codes: those that are, or were before the scales were kept; empty where nothing says it."""
+        if self.coded or self.kept is None:
+            return self.coded
+        stems = {name.rpartition(".")[0] for name in self.kept.tensors}
+        return frozenset(part.weight for b in self.bound if b.stored.stem in stems for part in b.stored.placement.parts)
+
+    @cached_property
     def scale_dtype(self) -> str:
-        """The dtype of its scales: the first that a weight has, empty where nothing is scaled."""
-        return next((b.scale.dtype for b in self.bound if b.scale is not None), "")
+        """The dtype of its scales: the first that a weight has, or had; empty where nothing is scaled."""
+        return next((b.scale.dtype for b in self.bound if b.scale is not None), self.kept.scale_dtype if self.kept else "")
 
     @property
     def scales(self) -> int:

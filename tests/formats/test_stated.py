@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from tests.failures.tools import BLOCK_FP8, build, llama
 from weighbridge.check.case import Case
-from weighbridge.check.claim_keys import LIST_KEYS, PLACES
+from weighbridge.check.claim_keys import PLACES
+from weighbridge.formats.places import LIST_KEYS
 from weighbridge.check.rule import RUNTIMES
 from weighbridge.check.run import findings, targets
-from weighbridge.check.stated import Stated, read_by, skip_list_of, stated, unread_lists
+from weighbridge.check.claim_keys import read_by, skip_list_of, unread_lists
+from weighbridge.formats.stated import Stated, stated
 from weighbridge.checkpoint.source import open_checkpoint
 
 TENSORS, CONFIG = llama()
