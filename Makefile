@@ -77,7 +77,7 @@ test-matrix: $(VENV)/.stamp-test
 	@WEIGHBRIDGE_MATRIX=all $(VENV)/bin/python -m pytest tests/matrix $(PARALLEL) --dist load $(PYTEST_ARGS)
 
 test-oracles: $(ORACLES)/.stamp
-	@$(ORACLES)/bin/python -m pytest tests/oracles $(PYTEST_ARGS)
+	@$(ORACLES)/bin/python -m pytest tests/oracles --ignore=tests/oracles/readers $(PYTEST_ARGS)
 
 test-readers: $(VENV)/.stamp-test
 	@PYTHON=$(PYTHON) tests/oracles/readers/environments.sh $(READERS)

@@ -55,7 +55,7 @@ class Probe:
             yield
         except Exception as error:  # noqa: BLE001 every way in which a reader ends is an answer
             traceback.print_exc()
-            self.write(outcome="unavailable" if not reader or name == "import" or self.own(error) else "refused", error=words(error))
+            self.write(outcome="unavailable" if not reader or name == "import" or self.own(error) else "refused", error=words(error).replace(self.folder + os.sep, ""))
             self.end()
 
     def own(self, error: BaseException) -> bool:
@@ -69,8 +69,9 @@ class Probe:
             return True
         frames = traceback.extract_tb(chain[-1].__traceback__)
         inner = [frame.filename for frame in frames if f"{os.sep}torch{os.sep}" not in frame.filename]
-        # The recorder looks at shapes with torch's own copy, in the place of the reader's: what that says is said of the reader's call.
-        return bool(inner) and inner[-1].startswith(PROBES) and not (inner[-1].endswith("recorder.py") and isinstance(error, RuntimeError))
+        # The recorder looks at shapes with torch's own copy, and headers.py opens files, in the place of what the reader calls: that is said of its call.
+        inside = bool(inner) and inner[-1].startswith(PROBES)
+        return inside and not (inner[-1].endswith(("recorder.py", "headers.py")) and isinstance(error, (RuntimeError, OSError)))
 
     def ranks(self, count: int, load: Callable[[int], None]) -> None:
         """Call `load(rank)` for the first and the last of `count` ranks, each in a fork of this warm process, and answer for all together."""
