@@ -178,6 +178,8 @@ FORMS: dict[str, Form] = {
     "fp8-block BF16": Form(lambda w, _: v.fp8(w, ".weight_scale_inv", (128, 128), "BF16"), _fp8_claim([128, 128]), ("fp8-block",)),
     "fp8-block E8M0": Form(lambda w, _: v.fp8(w, ".weight_scale_inv", (128, 128), "F8_E8M0"), _fp8_claim([128, 128], scale_fmt="ue8m0"), ("fp8-block",)),
     "fp8-block 32x32": Form(lambda w, _: v.fp8(w, ".weight_scale_inv", (32, 32), "F32"), _fp8_claim([32, 32]), ("fp8-block",), block=(32, 32)),
+    "fp8-block FNUZ": Form(lambda w, _: v.fp8(w, ".weight_scale_inv", (128, 128), "F32", held="F8_E4M3FNUZ"), _fp8_claim([128, 128]), ("fp8-block-fnuz",)),
+    "fp8-block E5M2": Form(lambda w, _: v.fp8(w, ".weight_scale_inv", (128, 128), "F32", held="F8_E5M2"), _fp8_claim([128, 128]), ("fp8-block-e5m2",)),
     "fp8 and fp4 (DeepSeek-V4)": Form(_deepseek_v4, _fp8_claim([128, 128], scale_fmt="ue8m0"), ("fp8-block-dot", "mxfp4-dot")),
     "fp8-tensor (Mistral)": Form(_with_input(lambda w, _: v.fp8(w, ".weight_scale_inv", (0, 0), "BF16", ()), ".activation_scale", 0.25, ()),
                                  _fp8_claim(**_STATIC), ("fp8-tensor-inv",)),

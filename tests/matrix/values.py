@@ -14,6 +14,7 @@ import numpy as np
 
 Parts = dict[str, tuple[str, np.ndarray]]
 KIND = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "BF16": ml_dtypes.bfloat16, "F16": np.float16, "F32": np.float32, "F8_E8M0": ml_dtypes.float8_e8m0fnu,
+        "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz, "F8_E5M2": ml_dtypes.float8_e5m2,
         "I8": np.int8, "U8": np.uint8, "I32": np.int32, "I64": np.int64}
 HALVES = ("F32", "BF16", "F16")
 NF4 = np.array([-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495,
@@ -101,13 +102,14 @@ def e2m1(codes: np.ndarray) -> np.ndarray:
 # ---- makers
 
 
-def fp8(w: np.ndarray, suffix: str, block: tuple[int, int], dtype: str, shape: tuple[int, ...] | None = None, code: str = ".weight") -> Parts:
-    """FP8 with one scale per block; `shape` is how the grid's shape is written."""
+def fp8(w: np.ndarray, suffix: str, block: tuple[int, int], dtype: str, shape: tuple[int, ...] | None = None, code: str = ".weight", held: str = "F8_E4M3") -> Parts:
+    """FP8 of the dtype `held` with one scale per block; `shape` is how the grid's shape is written."""
     block = (block[0] or w.shape[0], block[1] or w.shape[1])
-    scale = np.maximum(blockwise(np.abs(w), block), 1e-8) / 448
+    largest = {"F8_E4M3": 448, "F8_E4M3FNUZ": 240, "F8_E5M2": 57344}[held]
+    scale = np.maximum(blockwise(np.abs(w), block), 1e-8) / largest
     grid = power(scale).view(KIND[dtype]) if dtype in ("U8", "F8_E8M0") else scale.astype(KIND[dtype])
-    codes = np.clip(w / spread(scales((dtype, grid)), w.shape, block), -448, 448).astype(ml_dtypes.float8_e4m3fn)
-    return {code: ("F8_E4M3", codes), suffix: (dtype, grid if shape is None else grid.reshape(shape))}
+    codes = np.clip(w / spread(scales((dtype, grid)), w.shape, block), -largest, largest).astype(KIND[held])
+    return {code: (held, codes), suffix: (dtype, grid if shape is None else grid.reshape(shape))}
 
 
 def int8(w: np.ndarray, suffix: str, block: tuple[int, int], dtype: str, shape: tuple[int, ...] | None = None) -> Parts:
