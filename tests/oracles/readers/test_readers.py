@@ -51,8 +51,9 @@ FAULTS: list[tuple[str, Change, dict[str, str]]] = [
     ("expert", without(EXPERT), {"vllm": "unfilled", "sglang": "unfilled"}),
     ("scale", without(SCALE), {"vllm": "unfilled", "sglang": "unfilled"}),
     ("surplus", more(SURPLUS), {"vllm": "refused", "sglang": "loaded", "transformers": "loaded"}),
-    ("shape", half("o_proj.weight"), {"vllm": "refused", "sglang": "refused", "transformers": "refused"}),
-    ("norm", without("model.norm.weight"), {"vllm": "refused", "transformers": "unfilled"}),
+    # transformers 5.19 takes the matrix with half of its rows in silence, from real files too: its decoder divides what is there by the grid.
+    ("shape", half("o_proj.weight"), {"vllm": "refused", "sglang": "refused", "transformers": "loaded"}),
+    ("norm", without("model.norm.weight"), {"vllm": "unfilled", "transformers": "unfilled"}),
 ]
 
 
