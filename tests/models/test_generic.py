@@ -72,7 +72,7 @@ def test_every_tensor_is_kept_whole(tensors: dict[str, tuple[tuple[int, ...], bo
 
 
 def test_a_layout_spreads_an_unknown_model_over_files_by_layer() -> None:
-    source = SimpleNamespace(inventory=inventory_of(CONFIG, TENSORS), coded=frozenset(), bound=[], holders={}, scale_dtype="")
+    source = SimpleNamespace(inventory=inventory_of(CONFIG, TENSORS), to_code=frozenset(), bound=[], holders={}, scale_dtype="")
     files = {stored.name: stored.file for stored in hf.stored(source, "hf-bf16", Options())}
     assert files.keys() == TENSORS.keys()
     assert {file for name, file in files.items() if name.startswith(AT)} == {"model-00003-of-00003.safetensors"}

@@ -33,7 +33,7 @@ SAMPLE = 12  # weights that are looked at for each layout, a band of rows of eac
 
 
 @dataclass
-class Way:
+class MenuRow:
     """One layout. `exact`: no step loses anything; else `sqnr_db` is measured, or null with `measured` saying why."""
 
     to: str
@@ -59,13 +59,13 @@ def document(source: Source) -> dict[str, Any]:
     return {"from": source.layout, "source": source.checkpoint.label, "bytes": sum(b.nbytes for b in source.bound), "ways": [w.document() for w in found]}
 
 
-def ways(source: Source, layouts: Iterable[str] = CHOICES, given: Mapping[str, Any] | None = None) -> list[Way]:
+def ways(source: Source, layouts: Iterable[str] = CHOICES, given: Mapping[str, Any] | None = None) -> list[MenuRow]:
     """Every layout: those that are open first, exact before measured, then by bytes. `given` are options by their names in Python."""
     menu = _Menu(source, given or {})
     return sorted((menu.way(name) for name in layouts), key=lambda w: (w.refused is not None, *rank(w)))
 
 
-def rank(way: Way) -> tuple[bool, float, int]:
+def rank(way: MenuRow) -> tuple[bool, float, int]:
     """What loses least stands first: exact, then the highest measured dB, then the fewest bytes."""
     return not way.exact, -(way.sqnr_db if way.sqnr_db is not None else -math.inf), way.bytes
 
@@ -78,8 +78,8 @@ class _Menu:
         self.reader = Reader(self.alike.source)
         self.scratch = Scratch()
 
-    def way(self, name: str) -> Way:
-        made = Way(name, ROWS[name].says if name in ROWS else "FP8 below 240, as NxD Inference loads it", conditions(name))
+    def way(self, name: str) -> MenuRow:
+        made = MenuRow(name, ROWS[name].says if name in ROWS else "FP8 below 240, as NxD Inference loads it", conditions(name))
         try:
             plan, share = self._plan(name, *settled(self.source, name, **self.given))
             if plan.open_problems:  # the first alone: how many there are is not known from a few layers
@@ -140,7 +140,7 @@ class _Menu:
         return round(10 * math.log10(signal / error), 2), f"on {values:,} values"
 
 
-def _refused(way: Way, why: Problem) -> Way:
+def _refused(way: MenuRow, why: Problem) -> MenuRow:
     way.refused, way.command = f"{why.where + ': ' if why.where else ''}{why.message}" + (f" ({why.hint})" if why.hint else ""), ""
     way.bytes, way.exact, way.sqnr_db, way.measured = 0, False, None, ""
     return way
@@ -163,7 +163,7 @@ class Pick:
 
     reader: str
     device: str
-    way: Way
+    way: MenuRow
     why: str
     others: dict[str, str]
 
@@ -189,14 +189,14 @@ def pick(source: Source, reader: str, device: str = "", given: Mapping[str, Any]
     return Pick(reader, device, best, why, lost | refused)
 
 
-def _behind(way: Way, best: Way) -> str:
+def _behind(way: MenuRow, best: MenuRow) -> str:
     if rank(way)[:2] != rank(best)[:2]:
         return f"loses more: {_loss(way)}" if way.sqnr_db is not None else _loss(way)
     return f"has more bytes: {way.bytes:,}" if way.bytes > best.bytes else f"as good as {best.to}, which stands before it in the list"
 
 
-def _loss(way: Way) -> str:
+def _loss(way: MenuRow) -> str:
     return "exact" if way.exact else f"{way.sqnr_db} dB {way.measured}" if way.sqnr_db is not None else way.measured
 
 
-__all__ = ["Pick", "Way", "document", "pick", "rank", "ways"]
+__all__ = ["Pick", "MenuRow", "document", "pick", "rank", "ways"]

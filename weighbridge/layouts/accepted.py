@@ -11,8 +11,7 @@ from weighbridge.layouts.rows import ROWS
 
 CHOICES: tuple[str, ...] = tuple(name for name in LAYOUTS if name != "neuron-shards")  # what `--to` takes; --shards is the other one
 NEURON_OPTIONS = ("--attention", "--scale-rule", "--shards", "--block", "--tp", "--moe-tp", "--moe-ep", "--batch", "--context")
-EVERYWHERE = frozenset({"--allow"})
-GENERAL = frozenset({"--inexact"})  # of every layout that stores codes or narrower values: whether a way needs it is the plan's question
+EVERYWHERE = frozenset({"--allow", "--inexact"})  # what they permit may turn out not to be needed: that is the plan's question
 
 
 def flag(name: str) -> str:
@@ -24,8 +23,7 @@ def options_of(layout: str) -> frozenset[str]:
     """Flags that a layout takes, as they are typed."""
     if layout in NEURON:
         return EVERYWHERE | frozenset(NEURON_OPTIONS)
-    row = ROWS[layout]
-    return EVERYWHERE | frozenset(row.options) | (GENERAL if row.schemes else frozenset())
+    return EVERYWHERE | frozenset(ROWS[layout].options)
 
 
 def takers(option: str) -> list[str]:

@@ -89,7 +89,7 @@ def _plain(*more: Loads) -> tuple[Loads, ...]:
 ROWS: dict[str, LayoutRow] = {r.name: r for r in (
     LayoutRow("hf-bf16", "every weight in BF16, under the published names", (), "plain", "", ("--keep-scales",), readers=_plain(
         _yes("neuron", "through its port of the model, which renames the tensors itself", "NxDI, contrib ports"))),
-    LayoutRow("hf-f16", "every weight in F16, under the published names", (), "plain", "", ("--keep-scales", "--inexact"), readers=_plain()),
+    LayoutRow("hf-f16", "every weight in F16, under the published names", (), "plain", "", ("--keep-scales",), readers=_plain()),
     LayoutRow("hf-fp8", "FP8 with one scale per block, as the makers publish it", ("fp8-block", "fp8-block-dot", "fp8-block-fused", "mxfp4-dot"),
               "fp8", "fp8", ("--block", "--scale-dtype"), (128, 128), 0, "F32", ("dynamic",), (
         _yes("vllm", f"{_SHARED_CUT}; 32x32 blocks in DeepSeek-V4.1 alone; scales are rounded to powers of two on Blackwell", "vLLM 0.33.0, fp8.py"),

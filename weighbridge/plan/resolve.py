@@ -62,7 +62,7 @@ def bound_with(checkpoint: Checkpoint, block: Block) -> tuple[Source, bool]:
     if not isinstance(block, tuple):
         return source, False
     other = source.layout in NEURON and block != source.options.block
-    needed = other or any(p.code == "scale-shape" for p in source.problems)
+    needed = other or any(p.code in ("scale-shape", "no-block-size") for p in source.problems)
     return (bind(checkpoint, block), True) if needed else (source, False)
 
 

@@ -60,7 +60,7 @@ class Probe:
 
     def own(self, error: BaseException) -> bool:
         """Whether the error is of the stand-ins, of a missing package or of missing hardware."""
-        if isinstance(error, Refusal):
+        if isinstance(error, ReaderRefusal):
             return False
         chain = list(_chain(error))
         if any(isinstance(one, (ImportError, MemoryError, NotImplementedError)) for one in chain):
@@ -125,7 +125,7 @@ class Probe:
         os._exit(0)  # threads and exit handlers of a reader have nothing to add
 
 
-class Refusal(Exception):
+class ReaderRefusal(Exception):
     """What a reader says without an exception of its own for it: raised by a probe, with the reader's words."""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common import Probe, Refusal
+from common import Probe, ReaderRefusal
 
 probe = Probe()
 with probe.stage("import"):
@@ -26,7 +26,7 @@ with torch.inference_mode():
         try:
             chosen = get_model_class(architecture, mmproj=False)
         except NotImplementedError as error:  # its word for "this converter has no such model"
-            raise Refusal(f"Model {architecture} is not supported ({error})") from error
+            raise ReaderRefusal(f"Model {architecture} is not supported ({error})") from error
         model = chosen(Path(probe.folder), gguf.LlamaFileType.MOSTLY_BF16, Path("out.gguf"), dry_run=True)
     with probe.stage("weights"):
         model.prepare_tensors()

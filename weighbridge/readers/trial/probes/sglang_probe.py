@@ -26,13 +26,13 @@ with probe.stage("import"):
 
     sources = recorder.Sources()
 
-    class Opened(headers.Mapped):
+    class SglangOpened(headers.Mapped):
         """`safe_open`, with a note of each tensor that it gave."""
 
         def get_tensor(self, name: str) -> torch.Tensor:
             return sources.add(name, super().get_tensor(name))
 
-    safetensors.safe_open = Opened
+    safetensors.safe_open = SglangOpened
     import sglang
     from sglang.srt import runtime_context
     from sglang.srt.configs.device_config import DeviceConfig

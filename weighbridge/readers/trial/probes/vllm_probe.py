@@ -139,7 +139,7 @@ def one_process_for_many() -> None:
     shm_broadcast.MessageQueue.create_from_process_group = staticmethod(lambda *given, **named: None)
 
 
-class Opened(headers.Mapped):
+class VllmOpened(headers.Mapped):
     """`safe_open`, with a note of each tensor that it gave."""
 
     def get_tensor(self, name: str) -> torch.Tensor:
@@ -147,7 +147,7 @@ class Opened(headers.Mapped):
 
 
 sources = recorder.Sources()
-weight_utils.safe_open = Opened
+weight_utils.safe_open = VllmOpened
 registry._run_in_subprocess = lambda look: look()
 torch.accelerator.empty_cache = lambda: None
 with probe.stage("stand-ins", reader=False):
