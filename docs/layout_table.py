@@ -4,7 +4,7 @@ from __future__ import annotations
 
 HEAD = """# Layouts
 
-A layout is how a checkpoint is stored for its readers: names, number format, and the configuration that says so. `weighbridge convert SRC DST --to LAYOUT` writes these.
+A layout is how a checkpoint is stored for its readers: names, number format, and the configuration that says so. `weighbridge convert SRC DST --to ct-int4` writes one of these.
 Each output has the claim that its readers look for, with a list of what stays unquantized that is matched as each of them matches ([skip lists](skip-lists.md)).
 """
 
