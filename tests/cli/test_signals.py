@@ -33,7 +33,7 @@ sys.exit(main(sys.argv[4:]))
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    return write_tiny(tmp_path_factory.mktemp("signals") / "src", **EVEN | {"experts": 2, "layers": 1}, shards=4)
+    return write_tiny(tmp_path_factory.mktemp("signals") / "src", **EVEN | {"experts": 2, "layers": 5}, shards=4)
 
 
 def run(number: int, out: Path, *words: object, after: int = 1, **options) -> subprocess.CompletedProcess[str]:
