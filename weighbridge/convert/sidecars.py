@@ -1,13 +1,12 @@
-"""Everything beside the weights: config.json told anew, the index, neuron_config.json, what is carried along."""
+"""Everything beside the weights: config.json written anew, the index, neuron_config.json, what is carried along."""
 
 from __future__ import annotations
 
 import fnmatch
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from io import BytesIO
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -91,34 +90,20 @@ class Sidecars:
     def put(self, folder: Folder, name: str) -> dict[str, Any]:
         """Write one of them; returns its size and hash. Large ones are copied piece by piece."""
         if name in self.streamed:
-            return self._stream(folder, name)
+            return self._write(folder, name, _parts(kept_scales(self.plan.source)))
         source = BytesIO(json_bytes(self.written[name]())) if name in self.written else self._open(name)
         with source:
-            handle = folder.create(name)
-            try:
-                size, digests = 0, []
-                while piece := source.read(PART):
-                    write_all(handle, memoryview(piece), size)
-                    size += len(piece)
-                    digests.append(digest(piece))
-                folder.publish(name, handle)
-            finally:
-                folder.shut(handle)
-        return {"bytes": size, "hash": file_hash(digests or [digest(b"")])}
+            return self._write(folder, name, iter(lambda: source.read(PART), b""))
 
-
-    def _stream(self, folder: Folder, name: str) -> dict[str, Any]:
-        """Write the kept scales, in pieces of the size that hashes are made of."""
+    def _write(self, folder: Folder, name: str, pieces: Iterable[bytes]) -> dict[str, Any]:
+        """Write a file of pieces that are `PART` bytes each, but for the last: what hashes are made of."""
         handle = folder.create(name)
         try:
-            size, digests, rest = 0, [], b""
-            for data in chain(kept_scales(self.plan.source), [None]):
-                rest += data or b""
-                while len(rest) >= PART or (data is None and rest):
-                    piece, rest = rest[:PART], rest[PART:]
-                    write_all(handle, memoryview(piece), size)
-                    size += len(piece)
-                    digests.append(digest(piece))
+            size, digests = 0, []
+            for piece in pieces:
+                write_all(handle, memoryview(piece), size)
+                size += len(piece)
+                digests.append(digest(piece))
             folder.publish(name, handle)
         finally:
             folder.shut(handle)
@@ -198,3 +183,15 @@ def measured(loss: Loss) -> dict[str, Any]:
     sqnr = round(10 * math.log10(loss.signal / loss.error), 2) if good else None
     return {"values": loss.values, "inexact": loss.inexact or None, "sqnr_db": sqnr, "overflow": not math.isfinite(loss.error),
             "share": round(loss.measured / loss.values, 4) if loss.values else 0}
+
+
+def _parts(data: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of `PART` each, but for the last."""
+    rest = b""
+    for more in data:
+        rest += more
+        while len(rest) >= PART:
+            yield rest[:PART]
+            rest = rest[PART:]
+    if rest:
+        yield rest
