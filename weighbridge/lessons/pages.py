@@ -95,10 +95,10 @@ def _exists(what: str) -> bool:
 
 def some_tensors(tensors: Mapping[str, Any], count: int = 3) -> list[str]:
     """A few names worth looking at: quantized weights first, from different roles."""
-    from weighbridge.lessons.tensor_source import roles_of_suffixes
+    from weighbridge.formats.match import roles
 
-    roles = roles_of_suffixes()
-    coded = {name: roles.get(split(name)[1]) is Role.CODE for name in tensors}
+    role_at = roles()
+    coded = {name: role_at.get(split(name)[1]) is Role.CODE for name in tensors}
     ranked = sorted((not coded[name] or t.dtype in PLAIN, t.dtype not in CODED, not coded[name], name) for name, t in tensors.items())
     chosen: dict[str, str] = {}
     for *_, name in ranked:

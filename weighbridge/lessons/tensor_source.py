@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -12,7 +11,7 @@ from weighbridge.checkpoint.header import Tensor
 from weighbridge.errors import WeighbridgeError
 from weighbridge.formats.claim import Claims, read_claims
 from weighbridge.formats.element import CODED, PLAIN
-from weighbridge.formats.match import StoredWeight, split, stored_weights
+from weighbridge.formats.match import StoredWeight, roles, split, stored_weights
 from weighbridge.formats.scheme import BLOCK, GROUP, WHOLE, Encoding, Field, Role, Scheme, every_field, plain
 from weighbridge.formats.schemes import SCHEMES
 from weighbridge.models.roles import role_of
@@ -59,8 +58,8 @@ class Found(NamedTuple):
         """The tensor of the scale; where no scheme fits, the first one that a scheme takes for a scale."""
         if self.encoding.scale is not None:
             return self.tensor(self.encoding.scale)
-        roles = roles_of_suffixes()
-        return next((t for s, t in self.held.tensors.items() if roles.get(s) in (Role.SCALE, Role.DIVISOR)), None)
+        role_at = roles()
+        return next((t for s, t in self.held.tensors.items() if role_at.get(s) in (Role.SCALE, Role.DIVISOR)), None)
 
     @property
     def role(self) -> str:
@@ -68,15 +67,6 @@ class Found(NamedTuple):
         stem, suffix = split(self.key)
         module, _, leaf = stem.rpartition(".")
         return role_of(stem, "weight") if suffix.startswith(".") else role_of(module, leaf)
-
-
-@cache
-def roles_of_suffixes() -> dict[str, Role]:
-    """What a tensor of each known suffix does; where several schemes disagree, codes come first, then scales."""
-    found: dict[str, Role] = {}
-    for role in reversed(Role):
-        found |= {suffix: role for scheme in SCHEMES.values() for field in every_field(scheme.fields) if field.role is role for suffix in field.suffixes}
-    return found
 
 
 def locate(checkpoint: Checkpoint, name: str, to: str = "neuron", block: tuple[int, int] | None = None) -> Found:
@@ -142,12 +132,12 @@ def _codes_alone(held: StoredWeight, claims: Claims) -> Encoding:
 
     Raises WeighbridgeError where the tensor is no weight, and where nothing says what its codes mean.
     """
-    roles = roles_of_suffixes()
-    weight = next((s for s in held.tensors if roles.get(s, Role.CODE) is Role.CODE), None)
+    role_at = roles()
+    weight = next((s for s in held.tensors if role_at.get(s, Role.CODE) is Role.CODE), None)
     first = held.code if weight is None else held.tensors[weight]
     where = f"{first.file}: {first.name}"
     if weight is None:
-        scales = any(roles[s] in (Role.SCALE, Role.DIVISOR) for s in held.tensors)
+        scales = any(role_at[s] in (Role.SCALE, Role.DIVISOR) for s in held.tensors)
         what = "is a scale whose weight is not here" if scales else "helps to read a weight and is none"
         raise WeighbridgeError("no-weight", f"{first.dtype} {list(first.shape)} {what}", where, "name a weight")
     if first.dtype in PLAIN:
