@@ -13,7 +13,6 @@ from weighbridge.checkpoint.source import open_checkpoint
 from weighbridge.collector import paused
 from weighbridge.errors import Usage
 from weighbridge.layouts.options import Options
-from weighbridge.layouts.rows import ROWS
 
 if TYPE_CHECKING:
     from weighbridge.check.settings import Settings

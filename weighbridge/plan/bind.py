@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from weighbridge.checkpoint.checkpoint import Checkpoint
@@ -115,8 +116,8 @@ class _Binder:
                 size[name] = size.get(name, 0) + bound.weight.nbytes
         if size:
             return max(size, key=lambda n: size[n])
-        halves = sum(1 if b.encoding.dtype == "F16" else -1 for b in self.bound if b.encoding.dtype in ("F16", "BF16"))
-        return "hf-f16" if halves > 0 else "hf-bf16"
+        dtypes = Counter(b.encoding.dtype for b in self.bound)
+        return "hf-f16" if dtypes["F16"] > dtypes["BF16"] else "hf-bf16"
 
     def _bind(self, candidate: Candidate) -> None:
         """Bind the stored tensor of a candidate, once for all the weights in it."""

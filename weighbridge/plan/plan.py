@@ -23,7 +23,7 @@ from weighbridge.layouts.options import Options
 from weighbridge.layouts.rows import ROWS
 from weighbridge.layouts.placement import Part, Stored
 from weighbridge.models.inventory import Inventory
-from weighbridge.plan.activations import ActivationScales, converted, field_of
+from weighbridge.plan.activations import SUFFIX, ActivationScales, converted, field_of
 from weighbridge.plan.cover import Fragment, Rect, cover, nests
 from weighbridge.plan.kept import kept_for
 from weighbridge.plan.scales import ScaleLook, ScaleLooks
@@ -222,11 +222,11 @@ class Resolver:
             return []
         found = []
         if self.lacking:
-            found.append(Problem("activation-scales", f"no scale for {len(self.lacking):,} of {len(self.used):,} modules", self.lacking[0] + ".input_scale",
+            found.append(Problem("activation-scales", f"no scale for {len(self.lacking):,} of {len(self.used):,} modules", self.lacking[0] + SUFFIX,
                                  "the file of --activation-scales must name every module that is quantized"))
         surplus = sorted(self.activations.values.keys() - self.used)
         if surplus:
-            found.append(Problem("activation-scales", f"{len(surplus):,} scales are of modules that are not quantized here", surplus[0] + ".input_scale",
+            found.append(Problem("activation-scales", f"{len(surplus):,} scales are of modules that are not quantized here", surplus[0] + SUFFIX,
                                  "take them out of the file, or look whether it is of this checkpoint"))
         return found
 
